@@ -1,0 +1,25 @@
+"""A Jupyter-first deep-learning course for PyTorch: the helper package. Names here are loaded when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dl_course.exercises.answers import solution
+    from dl_course.exercises.checking import check, hint
+    from dl_course.exercises.progress_file import progress
+
+__all__ = ["check", "hint", "progress", "solution"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("dl-course")
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module("dl_course.exercises"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -34,7 +34,9 @@ class Registry:
     def register(self, name: str) -> Callable[[Builder], Builder]:
         """Return a decorator that files a builder under the name; ValueError where the name is taken."""
         if name in self._builders:
-            raise ValueError(f"{self.kind} '{name}' is registered already, as {self._builders[name].__qualname__}")
+            raise ValueError(
+                f"{self.kind} '{name}' is registered already, as {self._builders[name].__qualname__}"
+            )
 
         def remember(builder: Builder) -> Builder:
             self._builders[name] = builder
@@ -58,7 +60,9 @@ class Registry:
         accepted = inspect.signature(builder).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
             for key in arguments.keys() - accepted.keys():
-                raise ValueError(f"{self.kind} '{_name(self, builder)}' takes no '{key}'{nearest(key, accepted)}")
+                raise ValueError(
+                    f"{self.kind} '{_name(self, builder)}' takes no '{key}'{nearest(key, accepted)}"
+                )
         return builder(**arguments)
 
     def __iter__(self) -> Iterator[str]:

@@ -21,7 +21,9 @@ def pick_device(prefer: str | torch.device | None = None) -> torch.device:
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
     device = torch.device(prefer)
     if not there.get(device.type, False):
-        raise ValueError(f"no device '{prefer}' here; there is: {', '.join(kind for kind in there if there[kind])}")
+        raise ValueError(
+            f"no device '{prefer}' here; there is: {', '.join(kind for kind in there if there[kind])}"
+        )
     return device
 
 
@@ -33,7 +35,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators (all devices): the only place that seeds the world."""
+    """Seed Python's, NumPy's and torch's global generators: the only place that seeds the world."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -41,7 +43,7 @@ def set_seed(seed: int) -> None:
 
 @contextmanager
 def preserved_rng(seed: int | None = None) -> Iterator[None]:
-    """Put Python's, NumPy's and torch's global random state back on leaving; seed inside where a seed is given."""
+    """Put all global random state back on leaving; seed inside where a seed is given."""
     python, numpy_state = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices):

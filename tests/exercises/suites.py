@@ -1,0 +1,54 @@
+"""Typical answers of learners, right and wrong, kept beside what the check must say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dl_course.exercises.checking import check
+from dl_course.exercises.results import Result
+
+
+class Suite:
+    """The answers of one chapter. `wrong` and `right` are decorators; `both_tests(suite)` makes the tests."""
+
+    def __init__(self) -> None:
+        self.wrongs: list[Any] = []
+        self.rights: list[Any] = []
+
+    def wrong(self, name: str, says: str) -> Callable[[Any], None]:
+        """File an answer that must be refused with a diagnosis that contains `says`."""
+        return lambda answer: self.wrongs.append(pytest.param(_named(answer, name), says, id=f"{name}: {says}"))
+
+    def right(self, name: str) -> Callable[[Any], None]:
+        """File an answer that must pass."""
+        return lambda answer: self.rights.append(pytest.param(_named(answer, name), id=f"{name} {len(self.rights)}"))
+
+
+def both_tests(suite: Suite) -> tuple[Any, Any]:
+    """Return the two tests of a suite: every wrong answer is told its mistake, every right one passes."""
+
+    @pytest.mark.parametrize(("answer", "says"), suite.wrongs)
+    def test_a_wrong_answer_is_told_its_mistake(answer, says, home):
+        result = check(answer)
+        assert result.status == "not yet", result
+        assert says in diagnosis(result), result
+
+    @pytest.mark.parametrize("answer", suite.rights)
+    def test_a_right_answer_passes_however_it_is_written(answer, home):
+        result = check(answer)
+        assert result.passed, result
+
+    return test_a_wrong_answer_is_told_its_mistake, test_a_right_answer_passes_however_it_is_written
+
+
+def diagnosis(result: Result) -> str:
+    """Return what the learner is told about the mistake."""
+    return dict(result.lines).get("diagnosis", "")
+
+
+def _named(answer: Any, name: str) -> Any:
+    answer.__name__ = name
+    return answer
