@@ -1,0 +1,49 @@
+# Two commands do everything: `make lab` opens the course, `make test` proves it. See README.md.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# TORCH=cpu or TORCH=cu126 … chooses the build of torch (uv only): make lab TORCH=cpu
+export UV_TORCH_BACKEND = $(TORCH)
+ifeq ($(TORCH),)
+unexport UV_TORCH_BACKEND
+endif
+
+.PHONY: lab test notebooks bench weights clean
+
+lab: $(VENV)/.lab          ## install, copy missing chapters to work/, open JupyterLab (ARGS=--no-browser)
+	$(BIN)/dl-course lab $(ARGS)
+
+test: $(VENV)/.test        ## install, then everything that CI runs
+	$(BIN)/python tests/run_all.py
+
+notebooks: $(VENV)/.test   ## build chapters/ from solutions/
+	$(BIN)/dl-course build
+
+bench: $(VENV)/.test       ## every benchmark, each beside its rival
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:                     ## remove the environment and what tools left; work/ and datasets/ stay
+	rm -rf $(VENV) build dist *.egg-info .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv where it can be had, because it is ten times faster; else pip.
+INSTALL = if $(BIN)/uv --version >/dev/null 2>&1; then UV="$(BIN)/uv"; \
+	elif command -v uv >/dev/null 2>&1; then UV=uv; \
+	else $(BIN)/python -m pip install --quiet uv && UV="$(BIN)/uv" || UV=; fi; \
+	if [ -n "$$UV" ]; then VIRTUAL_ENV="$(VENV)" $$UV pip install --quiet -e $(1); \
+	else echo "no uv to be had: pip installs, which takes longer"; $(BIN)/python -m pip install --quiet -e $(1); fi
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it: make lab PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.lab: pyproject.toml | $(BIN)/python
+	@echo "installing the course into $(VENV) (once)"
+	@$(call INSTALL,.)
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	@echo "installing the course and its tools into $(VENV) (once)"
+	@$(call INSTALL,'.[dev]')
+	@touch $@ $(VENV)/.lab
