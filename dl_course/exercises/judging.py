@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dl_course.exercises.compare import Difference, first_difference
-from dl_course.exercises.probes import Case, Outputs, find_probe
+from dl_course.exercises.probes import Case, Outputs, find_probe, sent
 from dl_course.exercises.probes.tools import answer_outputs
 
 
@@ -18,8 +19,9 @@ class Exercise:
 
     A subclass gives `name`, `points`, `hints`, `reference` (a right answer), `mistakes` (diagnosis → the
     answer that makes it) and `cases(rng)`: plain dicts with sizes and values drawn from rng. Their key "about"
-    says in words what the input is; cases of one "about" earn their points together. It may override `judge`
-    where many answers are right. `not_allowed` names what to do without; "loop" is for and while.
+    says what the input is, and cases of one "about" earn their points together; keys beginning with "_"
+    (labels, say) stay with the judge. It may override `judge` where many answers are right. `not_allowed`
+    names what to do without; "loop" is for and while.
     """
 
     name: ClassVar[str]
@@ -52,8 +54,9 @@ class Exercise:
 
     @property
     def chapter(self) -> str:
-        """The chapter's number, "01", from the name of the module that defines the exercise."""
-        return type(self).__module__.rpartition(".ch")[2] or "00"
+        """The chapter's number, from the name of the module that defines it; "00" outside the course."""
+        found = re.search(r"\.ch(\d\d)$", type(self).__module__)
+        return found[1] if found else "00"
 
     def cases(self, rng: np.random.Generator) -> Iterable[Case]:
         """Yield the inputs that an answer is tried on, simplest first."""
@@ -69,7 +72,7 @@ class Exercise:
 
     def outputs_of(self, answer: Any, case: Case) -> Outputs:
         """Return what an answer of ours puts out for a case."""
-        return answer_outputs(find_probe(self.name), answer, case)
+        return answer_outputs(find_probe(self.name), answer, sent(case))
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,15 @@ class Suite:
 
     def wrong(self, name: str, says: str) -> Callable[[Any], None]:
         """File an answer that must be refused with a diagnosis that contains `says`."""
-        return lambda answer: self.wrongs.append(pytest.param(_named(answer, name), says, id=f"{name}: {says}"))
+        return lambda answer: self.wrongs.append(
+            pytest.param(_named(answer, name), says, id=f"{name}: {says}")
+        )
 
     def right(self, name: str) -> Callable[[Any], None]:
         """File an answer that must pass."""
-        return lambda answer: self.rights.append(pytest.param(_named(answer, name), id=f"{name} {len(self.rights)}"))
+        return lambda answer: self.rights.append(
+            pytest.param(_named(answer, name), id=f"{name} {len(self.rights)}")
+        )
 
 
 def both_tests(suite: Suite) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from tests.exercises.suites import Suite, both_tests
 suite = Suite()
 wrong, right = suite.wrong, suite.right
 
-# standardize -----------------------------------------------------------------------------------------------------
+# standardize ---------------------------------------------------------------------------------------------
 
 
 @wrong("standardize", "one mean and one std for all channels")
@@ -59,7 +59,9 @@ def _(images):
 
 @wrong("standardize", "is its `return` missing?")
 def _(images):
-    (images.float() - images.float().mean((0, 2, 3), keepdim=True)) / images.float().std((0, 2, 3), keepdim=True)
+    (images.float() - images.float().mean((0, 2, 3), keepdim=True)) / images.float().std(
+        (0, 2, 3), keepdim=True
+    )
 
 
 @right("standardize")
@@ -87,7 +89,7 @@ def _(images):
     return images
 
 
-# pairwise_distances ----------------------------------------------------------------------------------------------
+# pairwise_distances --------------------------------------------------------------------------------------
 
 
 @wrong("pairwise_distances", "transposed")
@@ -127,7 +129,7 @@ def _(a, b):
     return (difference * difference).sum(-1) ** 0.5
 
 
-# count_parameters ------------------------------------------------------------------------------------------------
+# count_parameters ----------------------------------------------------------------------------------------
 
 
 @wrong("count_parameters", "buffers too")
@@ -164,10 +166,12 @@ def _(model, trainable_only=False):
 
 @right("count_parameters")
 def _(model, trainable_only=False):
-    return torch.tensor(sum(p.nelement() for p in model.parameters() if not trainable_only or p.requires_grad))
+    return torch.tensor(
+        sum(p.nelement() for p in model.parameters() if not trainable_only or p.requires_grad)
+    )
 
 
-# seeded_split ----------------------------------------------------------------------------------------------------
+# seeded_split --------------------------------------------------------------------------------------------
 
 
 @wrong("seeded_split", "global generator")

@@ -22,6 +22,11 @@ def probe(function: Probe) -> Probe:
     return function
 
 
+def sent(case: Case) -> Case:
+    """Return the part of a case that a probe is given; keys that begin with "_" stay with the judge."""
+    return {key: value for key, value in case.items() if not key.startswith("_")}
+
+
 def find_probe(name: str) -> Probe:
     """Return the probe of an exercise; KeyError where there is none."""
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
