@@ -19,9 +19,9 @@ class Exercise:
 
     A subclass gives `name`, `points`, `hints`, `reference` (a right answer), `mistakes` (diagnosis → the
     answer that makes it) and `cases(rng)`: plain dicts with sizes and values drawn from rng. Their key "about"
-    says what the input is, and cases of one "about" earn their points together; keys beginning with "_"
-    (labels, say) stay with the judge. It may override `judge` where many answers are right. `not_allowed`
-    names what to do without; "loop" is for and while.
+    says what the input is; cases of one "about" earn their points together. Keys that begin with "_" (labels,
+    say) stay with the judge. It may override `judge` where many answers are right. `not_allowed` names what
+    to do without; "loop" is for and while.
     """
 
     name: ClassVar[str]

@@ -33,7 +33,7 @@ class Box:
         left = 'style="text-align:left;vertical-align:top;white-space:nowrap"'
         rows = "".join(
             f"<tr><td {left}><i>{html.escape(label)}</i></td>"
-            f'<td {left}><pre style="margin:0;white-space:pre-wrap">{html.escape(text)}</pre></td></tr>'
+            f'<td {left}><pre style="margin:0;background:none;white-space:pre-wrap">{html.escape(text)}</pre></td></tr>'
             for label, text in self.lines
         )
         table = f'<table style="margin:.3em 0 0 1.2em;border:none">{rows}</table>' if rows else ""
