@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from dl_course.exercises.progress_file import progress
+from platformdirs import user_data_path
+
 from dl_course.files import data_root
 
 SIGNS = {"ok": "✓", "note": "·", "problem": "✗"}
@@ -121,8 +122,11 @@ def _driver(built_for: str | None, in_use: bool) -> Item:
     if command is None:
         return Item("CUDA and driver", "note", f"no NVIDIA driver; {build}: the CPU is used")
     query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    driver = answer.stdout.strip().partition("\n")[0] or "not answering"
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        driver = answer.stdout.strip().partition("\n")[0]
+    except (OSError, subprocess.SubprocessError):
+        driver = "not answering"
     if in_use:
         return Item("CUDA and driver", "ok", f"driver {driver}; {build}")
     fix = "install a torch build for your driver (README: choosing a CUDA build), or update the driver"
@@ -148,7 +152,7 @@ def _jupyter() -> Iterator[Item]:
 
     specs = KernelSpecManager().get_all_specs()
     python = specs.get("python3", {}).get("spec", {}).get("argv", ["none"])[0]
-    elsewhere = os.path.isabs(python) and Path(python).resolve() != Path(sys.executable).resolve()
+    elsewhere = os.path.isabs(python) and Path(python).parent != Path(sys.executable).parent
     fix = "python -m ipykernel install --sys-prefix" if elsewhere or python == "none" else ""
     found = f"{metadata.version('jupyterlab')}, kernel python3 runs {python}"
     yield Item("JupyterLab", "note" if fix else "ok", found, fix)
@@ -178,9 +182,11 @@ def _data() -> Iterator[Item]:
 
 
 def _writing() -> Iterator[Item]:
+    # As in exercises/progress_file.py, which can't be imported where torch is missing.
+    home = Path(os.environ.get("DL_COURSE_HOME") or user_data_path("dl_course"))
     for name, folder, variable in (
         ("write: this folder", Path.cwd(), "start Jupyter in a folder of your own"),
-        ("write: progress", progress.path.parent, "set DL_COURSE_HOME to a folder that you may write to"),
+        ("write: progress", home, "set DL_COURSE_HOME to a folder that you may write to"),
     ):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import hashlib
 import symtable
 from collections.abc import Iterable, Sequence
@@ -44,7 +43,7 @@ def code_of(notebook: Notebook) -> list[str]:
 
 def defined_names(source: str) -> list[str]:
     """Return the functions and classes that stand at the top level; [] where the source is no Python."""
-    return [node.name for node in _statements(source) if isinstance(node, _DEFINITIONS)]
+    return [node.name for node in _parsed(source)[1] if isinstance(node, _DEFINITIONS)]
 
 
 def stable_id(kind: str, text: str, taken: set[str]) -> str:
@@ -67,61 +66,60 @@ class Statement:
 def needed_by(sources: Sequence[str], name: str) -> str:
     """Return the source of the last definition of `name`, after the statements that it needs, in their order.
 
-    A statement is needed where it binds a name that the definition, or another needed statement, reads.
-    So an answer can be loaded without running its whole notebook. KeyError where nothing defines the name.
+    A statement is needed where it binds a name that the definition, or another needed statement, reads; an
+    `import *` may bind any name. So an answer can be loaded without running its whole notebook. KeyError
+    where nothing defines the name.
     """
-    statements = [each for source in sources for each in _bindings(source)]
+    statements = [each for source in sources for each in _statements_of(source)]
     last = max((i for i, each in enumerate(statements) if name in each.binds), default=None)
     if last is None:
         raise KeyError(f"nothing defines '{name}'")
-    needed, pending = {last}, [last]
+    futures = {i for i, each in enumerate(statements) if each.source.startswith("from __future__ ")}
+    needed, pending = {last, *futures}, [last]
     while pending:
-        current = pending.pop()
-        for wanted in statements[current].reads - set(dir(builtins)):
-            binders = {i for i, each in enumerate(statements) if wanted in each.binds and i != last}
-            pending += sorted(binders - needed)
-            needed |= binders
-    return (
-        "\n\n".join(statements[i].source for i in sorted(needed - {last})) + "\n\n" + statements[last].source
-    )
+        reads = statements[pending.pop()].reads
+        binders = {i for i, each in enumerate(statements) if each.binds & {*reads, "*"} and i != last}
+        pending += binders - needed
+        needed |= binders
+    order = [*sorted(futures), *sorted(needed - futures - {last}), last]
+    return "\n\n".join(statements[i].source for i in order)
 
 
-def _statements(source: str) -> list[ast.stmt]:
+def _parsed(source: str) -> tuple[str, list[ast.stmt]]:
+    """Return the cell as Python, and its statements: none of a cell that Python refuses, as in the notebook.
+
+    IPython's own lines (%magic, !shell, ?help) become calls, a cell with %%magic becomes one call.
+    """
+    from IPython.core.inputtransformer2 import TransformerManager
+
     try:
-        return ast.parse(_without_magics(source)).body
-    except SyntaxError:
-        return []
+        text = TransformerManager().transform_cell(source)
+        symtable.symtable(text, "cell", "exec")
+        return text, ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "", []
 
 
-def _without_magics(source: str) -> str:
-    """Return the source with IPython's lines (%magic, !shell, ?help) blanked; a cell magic blanks it all."""
-    if source.lstrip().startswith("%%"):
-        return ""
-    return "\n".join("" if line.lstrip()[:1] in ("%", "!", "?") else line for line in source.splitlines())
+def _statements_of(source: str) -> Iterable[Statement]:
+    text, nodes = _parsed(source)
+    lines = text.split("\n")
+    for node in nodes:
+        if isinstance(node, _DEFINITIONS):  # a segment would leave out its decorators
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            part = "\n".join(lines[first - 1 : node.end_lineno])
+        else:
+            part = ast.get_source_segment(text, node) or ""
+        yield _statement(part, node)
 
 
-def _bindings(source: str) -> Iterable[Statement]:
-    text = _without_magics(source)
-    for node in _statements(source):
-        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        lines = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
-        yield Statement(lines, frozenset(_bound(node)), frozenset(_read_names(lines)))
-
-
-def _bound(node: ast.stmt) -> Iterable[str]:
-    if isinstance(node, _DEFINITIONS):
-        yield node.name
-    elif isinstance(node, (ast.Import, ast.ImportFrom)):
-        yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
-    else:
-        yield from (n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-
-
-def _read_names(source: str) -> Iterable[str]:
-    """Yield the global names that a statement reads; a function's own variables are none."""
-    pending = [symtable.symtable(source, "cell", "exec")]
+def _statement(source: str, node: ast.stmt) -> Statement:
+    binds = {"*"} if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" else set()
+    reads, pending = set(), [symtable.symtable(source, "cell", "exec")]
     while pending:
         scope = pending.pop()
         pending += scope.get_children()
-        top = scope.get_type() == "module"
-        yield from (s.get_name() for s in scope.get_symbols() if s.is_referenced() and (top or s.is_global()))
+        for symbol in scope.get_symbols():  # of a function, only what is global: its own variables are none
+            if scope.get_type() == "module" or symbol.is_global():
+                binds |= {symbol.get_name()} if symbol.is_assigned() or symbol.is_imported() else set()
+                reads |= {symbol.get_name()} if symbol.is_referenced() else set()
+    return Statement(source, frozenset(binds), frozenset(reads))

@@ -68,7 +68,7 @@ def reset(root: Path, name: str) -> list[str]:
 def _kept(path: Path) -> Path:
     folder = path.parent / "before_reset"
     folder.mkdir(exist_ok=True)
-    return Path(shutil.copy(path, folder / f"{path.stem}-{datetime.now():%Y%m%d-%H%M%S}.ipynb"))
+    return Path(shutil.copy(path, folder / f"{path.stem}-{datetime.now():%Y%m%d-%H%M%S-%f}.ipynb"))
 
 
 def _exercise_back(mine: Path, original: Path, name: str) -> str:

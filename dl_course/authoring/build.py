@@ -116,11 +116,15 @@ def write(notebook: Notebook, path: Path) -> None:
     os.replace(temporary, path)
 
 
+def _kept(cell: Cell) -> tuple[str, str]:
+    return cell.source, cell.metadata.get("alt", "")
+
+
 def stored_outputs(notebook: Notebook, path: Path) -> Notebook:
-    """Take over the outputs of an earlier build for the cells whose id and source are unchanged."""
+    """Take over the outputs of an earlier build for the cells whose source and alt text are unchanged."""
     old = {cell["id"]: cell for cell in read(path).cells} if path.exists() else {}
     for cell in notebook.cells:
         same = old.get(cell["id"])
-        if cell.cell_type == "code" and same and same.source == cell.source:
+        if cell.cell_type == "code" and same and _kept(same) == _kept(cell):
             cell.outputs, cell.execution_count = same.outputs, same.execution_count
     return notebook

@@ -65,7 +65,8 @@ def read_lessons(folder: Path) -> list[Lesson]:
         for exercise in lesson.exercises.values():
             if exercise.name in seen:
                 raise LessonError(
-                    f"{lesson.path.name}: exercise '{exercise.name}' is in {seen[exercise.name]} too"
+                    f"{lesson.path.name}, line {exercise.line}: "
+                    f"exercise '{exercise.name}' is in {seen[exercise.name]} too"
                 )
             seen[exercise.name] = lesson.path.name
     return lessons

@@ -13,6 +13,8 @@ Refusal = Callable[[int, str], "LessonError"]
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 class LessonError(ValueError):
     """A lesson breaks a rule; the message names the file and the line."""
@@ -29,15 +31,16 @@ class Region:
 
 @dataclass(frozen=True)
 class ExerciseCell:
-    """The source of an exercise cell, its one definition's name, and its solution regions."""
+    """The source of an exercise cell, its line in the file, its definition's name, its solution regions."""
 
     source: str
+    line: int
     name: str
     regions: tuple[Region, ...]
 
     def stub(self) -> str:
         """Return the source with every region replaced by a `raise NotImplementedError`."""
-        lines = self.source.splitlines()
+        lines = self.source.split("\n")
         for number, region in reversed(list(enumerate(self.regions, 1))):
             of = f" ({number} of {len(self.regions)})" if len(self.regions) > 1 else ""
             indent = re.match(r"\s*", lines[region.begin - 1])[0]  # type: ignore[index]
@@ -47,7 +50,7 @@ class ExerciseCell:
 
     def solved(self) -> str:
         """Return the source without the markers."""
-        return "\n".join(line for line in self.source.splitlines() if line.strip() not in (BEGIN, END))
+        return "\n".join(line for line in self.source.split("\n") if line.strip() not in (BEGIN, END))
 
     def solution(self) -> str:
         """Return the collapsed cell's source: the label that JupyterLab shows, then the definition."""
@@ -64,20 +67,25 @@ def parse_exercise(source: str, line: int, file: str) -> ExerciseCell:
         body = ast.parse(source).body
     except SyntaxError as error:
         raise refuse(error.lineno or 1, f"not Python: {error.msg}") from error
-    if len(body) != 1 or not isinstance(body[0], (ast.FunctionDef, ast.ClassDef)):
+    if len(body) != 1 or not isinstance(body[0], (*_FUNCTIONS, ast.ClassDef)):
         raise refuse(
             1, f"an exercise cell holds exactly one function or class; here are {len(body)} statements"
         )
     regions = tuple(_regions(source, body[0], refuse))
     if not regions:
         raise refuse(1, f"exercise '{body[0].name}' has no region between '{BEGIN}' and '{END}'")
-    return ExerciseCell(source, body[0].name, regions)
+    exercise = ExerciseCell(source, line, body[0].name, regions)
+    try:
+        ast.parse(exercise.stub())
+    except SyntaxError as error:
+        raise refuse(regions[0].begin, "a region cuts a statement in two: its stub is not Python") from error
+    return exercise
 
 
 def _regions(source: str, definition: ast.stmt, refuse: Refusal) -> Iterator[Region]:
     functions = list(_functions(definition, ""))
     begin = 0
-    for number, text in enumerate(source.splitlines(), 1):
+    for number, text in enumerate(source.split("\n"), 1):
         marker = text.strip()
         if marker == BEGIN and begin:
             raise refuse(number, f"a second '{BEGIN}' before '{END}'")
@@ -109,8 +117,8 @@ def _inside(statements: list[ast.stmt], first: int, last: int) -> bool:
 
 def _functions(node: ast.stmt, prefix: str) -> Iterator[tuple[str, int, int]]:
     """Yield (dotted name, first line of the body, last line), outer before inner."""
-    if isinstance(node, ast.FunctionDef):
+    if isinstance(node, _FUNCTIONS):
         yield prefix + node.name, node.body[0].lineno, node.end_lineno or 0
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+    if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
         for child in node.body:
             yield from _functions(child, f"{prefix}{node.name}.")

@@ -19,8 +19,8 @@ class Exercise:
 
     A subclass gives `name`, `points`, `hints`, `reference` (a right answer), `mistakes` (diagnosis → the
     answer that makes it) and `cases(rng)`: plain dicts with sizes and values drawn from rng. Their key "about"
-    says what the input is; cases of one "about" earn their points together. Keys that begin with "_" (labels,
-    say) stay with the judge. It may override `judge` where many answers are right. `not_allowed` names what
+    says what the input is; cases of one "about" earn their points together. Keys beginning with "_" (labels)
+    stay with the judge. It may override `judge` where many answers are right. `not_allowed` names what
     to do without; "loop" is for and while.
     """
 

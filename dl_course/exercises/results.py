@@ -30,10 +30,11 @@ class Box:
         return "\n".join([f"{SIGNS[self.kind]} {self.headline}", *rows])
 
     def _repr_html_(self) -> str:
+        plain = 'style="margin:0;background:none;white-space:pre-wrap"'
         left = 'style="text-align:left;vertical-align:top;white-space:nowrap"'
         rows = "".join(
             f"<tr><td {left}><i>{html.escape(label)}</i></td>"
-            f'<td {left}><pre style="margin:0;background:none;white-space:pre-wrap">{html.escape(text)}</pre></td></tr>'
+            f"<td {left}><pre {plain}>{html.escape(text)}</pre></td></tr>"
             for label, text in self.lines
         )
         table = f'<table style="margin:.3em 0 0 1.2em;border:none">{rows}</table>' if rows else ""

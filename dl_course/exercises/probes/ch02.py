@@ -1,7 +1,5 @@
 """Calling the answers of chapter 02."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
