@@ -18,7 +18,7 @@ class Exercise:
     """One exercise of a chapter; its docstring's first line is its title. Defining a subclass registers it.
 
     A subclass gives `name`, `points`, `hints`, `reference` (a right answer), `mistakes` (diagnosis → the
-    answer that makes it) and `cases(rng)`: plain dicts with sizes and values drawn from rng. Their key "about"
+    answer that makes it) and `cases(rng)`: plain dicts with sizes and values from rng. Their key "about"
     says what the input is; cases of one "about" earn their points together. Keys beginning with "_" (labels)
     stay with the judge. It may override `judge` where many answers are right. `not_allowed` names what
     to do without; "loop" is for and while.

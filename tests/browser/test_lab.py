@@ -28,10 +28,9 @@ def opened(page, address):
     page.wait_for_function(
         f"(() => {{{APP} return document.querySelectorAll('.jp-Cell').length >= cells.length}})()"
     )
-    page.wait_for_function(
-        "[...document.querySelectorAll('.jp-StatusBar-Widget *')].some(e => /\\| Idle$/.test(e.textContent.trim()))",
-        timeout=90_000,
-    )
+    status = "[...document.querySelectorAll('.jp-StatusBar-Widget *')].map(e => e.textContent.trim())"
+    idle = f"{status}.some(text => text.endsWith('| Idle'))"
+    page.wait_for_function(idle, timeout=90_000)
 
 
 def run_cells(page, *ids):
