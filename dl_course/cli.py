@@ -65,15 +65,9 @@ def lab(options: argparse.Namespace) -> int:
     root = course_root()
     for path in prepare(root):
         print(f"new: {path.relative_to(root)}")
-    first = next(iter(sorted((root / "work").glob("01_*.ipynb"))))
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        str(first),
-        f"--ServerApp.root_dir={root / 'work'}",
-        *options.extra,
-    ]
+    first = min(path.name for path in (root / "work").glob("[0-9][0-9]_*.ipynb"))
+    where = [f"--ServerApp.root_dir={root / 'work'}", f"--LabApp.default_url=/lab/tree/{first}"]
+    command = [sys.executable, "-m", "jupyterlab", *where, *options.extra]
     return subprocess.run(command, check=False, env=os.environ | {"PYTHONHASHSEED": "0"}).returncode
 
 

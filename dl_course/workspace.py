@@ -7,12 +7,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-import nbformat
-
-from dl_course.exercises.checks import all_exercises
-from dl_course.exercises.progress_file import progress
 from dl_course.files import repository_root
-from dl_course.notebooks import defined_names, read, tags
 from dl_course.registry import nearest
 
 
@@ -41,6 +36,9 @@ def reset(root: Path, name: str) -> list[str]:
 
     name: an exercise ("standardize"), a chapter's number ("01") or its file's name ("01_setup").
     """
+    from dl_course.exercises.checks import all_exercises  # here: `make lab` shall wait for neither torch nor nbformat
+    from dl_course.exercises.progress_file import progress
+
     chapters = {path.stem: path for path in sorted((root / "chapters").glob("*.ipynb"))}
     exercises = all_exercises()
     if name in exercises:
@@ -73,6 +71,10 @@ def _kept(path: Path) -> Path:
 
 def _exercise_back(mine: Path, original: Path, name: str) -> str:
     """Put the stub back into the learner's last cell that defines the exercise, or append it."""
+    import nbformat
+
+    from dl_course.notebooks import defined_names, read, tags
+
     stub = next(c for c in read(original).cells if "exercise" in tags(c) and name in defined_names(c.source))
     notebook = read(mine)
     theirs = [c for c in notebook.cells if name in defined_names(c.source) and "solution" not in tags(c)]
