@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import symtable
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ KERNEL = {
     "language_info": {"name": "python"},
 }
 
+_MAGIC = re.compile(r"get_ipython\(\)\.\w+\(.*\)$", re.MULTILINE)  # what IPython makes of its own lines
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -88,12 +90,12 @@ def needed_by(sources: Sequence[str], name: str) -> str:
 def _parsed(source: str) -> tuple[str, list[ast.stmt]]:
     """Return the cell as Python, and its statements: none of a cell that Python refuses, as in the notebook.
 
-    IPython's own lines (%magic, !shell, ?help) become calls, a cell with %%magic becomes one call.
+    Of IPython's own lines (%magic, !shell, ?help), and of a cell with %%magic, nothing stays but None.
     """
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        text = TransformerManager().transform_cell(source)
+        text = _MAGIC.sub("None", TransformerManager().transform_cell(source))
         symtable.symtable(text, "cell", "exec")
         return text, ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -36,7 +36,8 @@ def reset(root: Path, name: str) -> list[str]:
 
     name: an exercise ("standardize"), a chapter's number ("01") or its file's name ("01_setup").
     """
-    from dl_course.exercises.checks import all_exercises  # here: `make lab` shall wait for neither torch nor nbformat
+    # imported here, because `make lab` shall wait for neither torch nor nbformat
+    from dl_course.exercises.checks import all_exercises
     from dl_course.exercises.progress_file import progress
 
     chapters = {path.stem: path for path in sorted((root / "chapters").glob("*.ipynb"))}

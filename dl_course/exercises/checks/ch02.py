@@ -1,6 +1,6 @@
-"""Judging chapter 02: a network by hand, forwards, backwards and one step downhill."""
+"""Judging chapter 02: a network by hand. The right answers can be told to make a slip."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -12,52 +12,29 @@ from dl_course.exercises.judging import Exercise
 from dl_course.exercises.probes import Case, Outputs
 
 Array = np.ndarray
-
-
-def _sizes(rng: np.random.Generator) -> list[int]:
-    return [int(size) for size in rng.permutation(np.arange(3, 8))[:3]]
-
-
-def _slips(answer: Callable[..., Any], slips: Mapping[str, str]) -> dict[str, Any]:
-    """Return mistakes, diagnosis → answer, from diagnosis → the name of a slip that the answer can make."""
-    return {diagnosis: partial(answer, slip=slip) for diagnosis, slip in slips.items()}
+SIZES = np.arange(3, 8)
 
 
 def _layers(rng: np.random.Generator, *names: str) -> Iterator[Case]:
     """Yield inputs of a linear layer; the first is square, where the wrong transpose still fits."""
-    n, n_in, n_out = _sizes(rng)
-    for about, (samples, inputs, outputs) in {
-        "as many samples as inputs and outputs": (n, n, n),
-        "different numbers of samples, inputs and outputs": (n, n_in, n_out),
-        "a batch of one": (1, n_in, n_out),
-        "one output": (n, n_in, 1),
-    }.items():
+    n, n_in, n_out = rng.permutation(SIZES)[:3]
+    for samples, inputs, outputs in ((n, n, n), (n, n_in, n_out), (1, n_in, n_out)):
         shapes = {"dout": (samples, outputs), "x": (samples, inputs), "w": (inputs, outputs), "b": (outputs,)}
+        about = f"{samples} samples, {inputs} inputs, {outputs} outputs"
         yield {"about": about} | {name: rng.normal(size=shapes[name]) for name in names}
-
-
-def _where(difference: Difference | None, *names: str) -> Difference | None:
-    """Say "dw" where the difference says "returned[1]"."""
-    place = difference.where.removeprefix("returned[").removesuffix("]") if difference else ""
-    return replace(difference, where=names[int(place)]) if difference and place.isdigit() else difference
 
 
 class LinearForward(Exercise):
     """Linear, forward."""
 
     name = "linear_forward"
-    hints = (
-        "`@` is the matrix product: (N, n_in) @ (n_in, n_out) has the shape (N, n_out).",
-        "Broadcasting adds b to every row of the product; it needs no loop, and no new axis.",
-    )
+    hints = ("`@` is the matrix product, (N, n_in) @ (n_in, n_out). Broadcasting adds b to each row of it.",)
     reference = staticmethod(lambda x, w, b: x @ w + b)
     mistakes: ClassVar = {
         "the bias is missing": lambda x, w, b: x @ w,
         "w comes as (n_in, n_out), so x @ w fits without a transpose": lambda x, w, b: x @ w.T + b,
         "* multiplies number by number; a layer is a matrix product, @": lambda x, w, b: x * w + b,
-        "b has a number for each output, not for each sample: add it as a row": lambda x, w, b: (
-            x @ w + b[:, None]
-        ),
+        "b has a number for each output: add it as a row": lambda x, w, b: x @ w + b[:, None],
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -68,10 +45,7 @@ class ReLU(Exercise):
     """ReLU without touching your input."""
 
     name = "relu"
-    hints = (
-        "Which numbers stay as they are, and what becomes of the others?",
-        "`np.maximum(a, b)` compares number by number, and makes a new array.",
-    )
+    hints = ("`np.maximum(a, b)` compares number by number, and makes a new array.",)
     reference = staticmethod(lambda x: np.maximum(x, 0))
     mistakes: ClassVar = {
         "you took the absolute value; negative numbers become zero": np.abs,
@@ -82,22 +56,17 @@ class ReLU(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        n, m, k = _sizes(rng)
-        signs = np.where(np.arange(n * m).reshape(n, m) % 2, 1, -1)
-        yield {"about": "numbers of both signs", "x": signs * rng.uniform(0.1, 3, (n, m))}
-        yield {"about": "one number in each row, in float32", "x": rng.normal(size=(n, 1)).astype(np.float32)}
-        yield {"about": "three axes", "x": rng.normal(size=(n, m, k))}
-        yield {"about": "all negative", "x": -rng.uniform(0.1, 3, (m, k))}
+        n, m, k = rng.permutation(SIZES)[:3]
+        for about, shape in {"two axes": (n, m), "one column": (n, 1), "three axes": (n, m, k)}.items():
+            yield {"about": f"numbers of both signs, {about}", "x": rng.normal(size=shape)}
 
 
 def _backward(dout: Array, x: Array, w: Array, slip: str = "") -> tuple[Array, ...]:
     n = len(x) if slip == "mean" else 1
     dx = dout @ (w if slip == "dx" else w.T)
-    dw = x.T @ dout / n
-    sums = {"no sum": dout, "axis": dout.sum(1), "all": dout.sum(), "mean of b": dout.mean(0)}
-    right = dx, dw.T if slip == "dw" else dw, sums.get(slip, dout.sum(0) / n)
-    order = {"dx last": (1, 2, 0), "dw first": (1, 0, 2)}.get(slip, (0, 1, 2))
-    return tuple(right[place] for place in order)
+    dw = dout.T @ x if slip == "dw" else x.T @ dout / n
+    db = {"no sum": dout, "axis": dout.sum(1)}.get(slip, dout.sum(0) / n)
+    return {"dx last": (dw, db, dx), "dw first": (dw, dx, db)}.get(slip, (dx, dw, db))
 
 
 class LinearBackward(Exercise):
@@ -110,41 +79,34 @@ class LinearBackward(Exercise):
         "b was added to every row, so db sums the rows of dout. And dx (N, n_in) is dout (N, n_out) @ what?",
     )
     reference = staticmethod(_backward)
-    mistakes: ClassVar = _slips(
-        _backward,
-        {
-            "dw is transposed; it must have the shape of w": "dw",
-            "dx goes through w the other way: it needs the transpose of w": "dx",
-            "b was added to every sample, so db sums dout over the batch": "no sum",
-            "db sums over the batch, axis 0, and keeps one number for each output": "axis",
-            "db sums over the batch alone; it keeps one number for each output": "all",
-            "db is a sum, not a mean: where a loss divides by N, dout has it already": "mean of b",
-            "don't divide by N: where a loss does, dout has it already": "mean",
-            "the gradients are right, but in another order: return dx, dw, db": "dx last",
-            "dx and dw have changed places: return dx, dw, db": "dw first",
-        },
-    )
+    slips: ClassVar = {
+        "dw": "dw is transposed; it must have the shape of w",
+        "dx": "dx goes through w the other way: it needs the transpose of w",
+        "no sum": "b was added to every sample, so db sums dout over the batch",
+        "axis": "db sums over the batch, axis 0, and keeps one number for each output",
+        "mean": "don't divide by N: where a loss does, dout has it already",
+        "dx last": "the gradients are right, but in another order: return dx, dw, db",
+        "dw first": "dx and dw have changed places: return dx, dw, db",
+    }
+    mistakes: ClassVar = {says: partial(_backward, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         return _layers(rng, "dout", "x", "w")
-
-    def judge(self, case: Case, outputs: Outputs) -> Difference | None:
-        return _where(super().judge(case, outputs), "dx", "dw", "db")
 
 
 def _slopes(f: Any, x: Array, h: float, slip: str = "") -> Array | float:
     x = x if slip == "in place" else x.astype(x.dtype if slip == "type" else float)
     if slip == "at once":
         return (f(x + h) - f(x - h)) / (2 * h)
-    up, down = {"up": (h, 0.0), "down": (0.0, h)}.get(slip, (h, h))
+    down = 0.0 if slip == "up" else h
     slopes = np.zeros(x.shape)
     for i in range(len(x)) if slip == "rows" else np.ndindex(x.shape):
         here = np.copy(x[i])
-        x[i] = here + up
+        x[i] = here + h
         above = f(x)
         x[i] = here - down
-        slopes[i] = (above - f(x)) / (h if slip == "one h" else up + down)
-        x[i] = here if slip not in ("kept", "in place") else here - down
+        slopes[i] = (above - f(x)) / (h if slip == "one h" else h + down)
+        x[i] = here - down if slip in ("kept", "in place") else here
     return slopes
 
 
@@ -158,47 +120,41 @@ class NumericalGradient(Exercise):
         "Start from `x = np.array(x, np.float64)`: it is a copy, and no step is rounded away.",
     )
     reference = staticmethod(_slopes)
-    mistakes: ClassVar = _slips(
-        _slopes,
-        {
-            "between x + h and x − h lie 2h: divide by 2h": "one h",
-            "that is a one-sided difference, whose error is far larger: go h up and h down": "up",
-            "that is a one-sided difference, downwards: go h up and h down": "down",
-            "you moved all numbers at once; each has a slope of its own": "at once",
-            "you moved a whole row at once; np.ndindex(x.shape) visits single numbers": "rows",
-            "put each number back before you move the next": "kept",
-            "put each number back before the next; and move them in a copy, x isn't yours": "in place",
-            "in float32 or integers a small step is rounded away: make x a float64 copy first": "type",
-        },
-    )
+    slips: ClassVar = {
+        "one h": "between x + h and x − h lie 2h: divide by 2h",
+        "up": "that is a one-sided difference, whose error is far larger: go h up and h down",
+        "at once": "you moved all numbers at once; each has a slope of its own",
+        "rows": "you moved a whole row at once; np.ndindex(x.shape) visits single numbers",
+        "kept": "put each number back before you move the next",
+        "in place": "put each number back before the next; and move them in a copy, x isn't yours",
+        "type": "in float32 or integers a small step is rounded away: make x a float64 copy first",
+    }
+    mistakes: ClassVar = {says: partial(_slopes, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        def point(about: str, *shape: int, h: float = 1e-5, dtype: Any = float) -> Case:
+        n, m, k = rng.permutation(SIZES)[:3]
+        for about, shape, h, dtype in (
+            ("a vector", (n,), 0.25, float),
+            ("a matrix", (n, m), 1e-4, float),
+            ("three axes", (2, m, k), 0.01, float),
+            ("float32", (n,), 1e-6, np.float32),
+            ("whole numbers", (m,), 1e-4, int),
+        ):
             x = rng.uniform(2, 9, shape) * rng.choice([-1, 1], shape)
-            return {"about": about, "x": x.astype(dtype), "h": h, "a": rng.uniform(1, 2, shape)}
-
-        n, m, k = _sizes(rng)
-        yield point("a vector, and a large step", n, h=0.25)
-        yield point("a vector, and a small step", n)
-        yield point("a matrix", n, m, h=1e-4)
-        yield point("three axes", 2, m, k, h=0.01)
-        yield point("float32", n, h=1e-6, dtype=np.float32)
-        yield point("whole numbers", m, h=1e-4, dtype=int)
+            yield {"about": about, "x": x.astype(dtype), "h": h, "a": rng.uniform(1, 2, shape)}
 
 
 def _cross_entropy(scores: Array, targets: Array, slip: str = "") -> tuple[float, Array]:
     (n, classes), axis = scores.shape, 0 if slip == "axis" else 1
     with np.errstate(all="ignore"):
         largest = scores.max(None if slip == "one max" else axis, keepdims=True)
-        shifted = scores - largest * (slip not in ("p overflows", "log overflows"))
-        exp = np.exp(shifted)
-        log_p = np.log(exp / exp.sum(axis, keepdims=True))
-        if slip not in ("p overflows", "log 0"):
-            log_p = shifted - np.log(exp.sum(axis, keepdims=True))
+        shifted = scores - largest * (slip != "p overflows")
+        total = np.exp(shifted).sum(axis, keepdims=True)
+        p = np.exp(shifted) / total
+        log_p = np.log(p) if slip in ("p overflows", "log 0") else shifted - np.log(total)
         loss = float(-log_p[np.arange(n), targets].mean())
-    gradient = (np.exp(log_p) - np.eye(classes)[targets] * (slip != "p alone")) / n
-    loss *= {"sums": n, "sum": n, "C": 1 / classes, "minus": -1}.get(slip, 1)
-    return loss, gradient * (n if slip in ("sums", "sum of gradient") else 1)
+    loss *= {"sums": n, "sum": n, "C": 1 / classes}.get(slip, 1)
+    return loss, (p - np.eye(classes)[targets] * (slip != "p")) / (1 if slip in ("sums", "no N") else n)
 
 
 class CrossEntropy(Exercise):
@@ -211,43 +167,32 @@ class CrossEntropy(Exercise):
         "`log_p[np.arange(N), targets]` picks every row's own class. The gradient: p, minus 1 there, over N.",
     )
     reference = staticmethod(_cross_entropy)
-    mistakes: ClassVar = _slips(
-        _cross_entropy,
-        {
-            "exp of a large score overflows: take each row's largest score away first": "p overflows",
-            "Σ exp overflows for large scores: take each row's largest score away first": "log overflows",
-            "your softmax is safe, but log of a p that became 0 is −∞; see the second hint": "log 0",
-            "take each row's own largest score away; the batch's leaves the others at 0": "one max",
-            "the softmax goes over the classes of a sample, axis 1, not over the batch": "axis",
-            "the loss is a mean over the batch, so its gradient is divided by N too": "sum of gradient",
-            "the loss is a mean over the batch: divide it, and with it the gradient, by N": "sums",
-            "the loss is a mean over the batch: divide it by N": "sum",
-            "you averaged over all N·C entries; each sample has one term": "C",
-            "the true class is missing in the gradient: it is p minus 1 there": "p alone",
-            "the minus of −log p is missing: this loss is never negative": "minus",
-        },
-    )
+    slips: ClassVar = {
+        "p overflows": "exp of a large score overflows: take each row's largest score away first",
+        "log 0": "your softmax is safe, but log of a p that became 0 is −∞; see the second hint",
+        "one max": "take each row's own largest score away; the batch's leaves the others at 0",
+        "axis": "the softmax goes over the classes of a sample, axis 1, not over the batch",
+        "no N": "the loss is a mean over the batch, so its gradient is divided by N too",
+        "sums": "the loss is a mean over the batch: divide it, and with it the gradient, by N",
+        "sum": "the loss is a mean over the batch: divide it by N",
+        "C": "you averaged over all N·C entries; each sample has one term",
+        "p": "the true class is missing in the gradient: it is p minus 1 there",
+    }
+    mistakes: ClassVar = {says: partial(_cross_entropy, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        def batch(about: str, n: int, classes: int, scale: float = 1.0) -> Case:
-            scores = scale * rng.normal(size=(n, classes))
-            return {"about": about, "scores": scores, "targets": rng.integers(0, classes, n)}
-
-        n, classes, _ = _sizes(rng)
-        yield batch("a few samples", n, classes)
-        yield batch("as many samples as classes", n, n)
-        yield batch("a batch of one", 1, classes)
-        yield batch("all scores equal", n, classes, scale=0.0)
-        huge = batch("scores in the thousands", n, classes, scale=1e4)
-        yield huge | {"targets": huge["scores"].argmin(1)}
+        n, classes = rng.permutation(SIZES)[:2]
+        kinds = ("a few samples", n, 1), ("one sample", 1, 1), ("equal scores", n, 0), ("huge scores", n, 1e4)
+        for about, samples, scale in kinds:
+            scores = scale * rng.normal(size=(samples, classes))
+            others = rng.integers(1, classes, samples)  # how far from the largest score the true class stands
+            yield {"about": about, "scores": scores, "targets": (scores.argmax(1) + others) % classes}
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
-        found = _where(super().judge(case, outputs), "loss", "gradient")
-        capped = found and found.where == "loss" and np.ndim(found.got) == 0 and found.expected > 1000
-        if found and capped and 0 < found.got < 1000:  # log(p + 1e-12), np.clip(p, 1e-12, 1) and the like
-            found = replace(
-                found, diagnosis="the small number that saves your log also caps the loss; see hint 2"
-            )
+        found = super().judge(case, outputs)
+        if found and case["about"] == "huge scores" and isinstance(found.got, float) and 0 < found.got < 1000:
+            # log(p + 1e-12), np.clip(p, 1e-12, 1) and the like
+            return replace(found, diagnosis="what saves your log from 0 caps the loss; see the second hint")
         return found
 
 
@@ -261,7 +206,7 @@ def _trained(params: dict[str, Array], x: Array, targets: Array, rate: float, sl
         dhidden = dout @ (w2 - rate * dw2).T
     mask = {"no mask": True, "no relu": True, "sign of gradient": dhidden > 0}.get(slip, before > 0)
     _, dw1, db1 = _backward(dhidden * mask, x, w1)
-    scale = {"uphill": -rate, "no rate": 1, "mean": rate / len(x), "nothing": 0}.get(slip, rate)
+    scale = {"uphill": -rate, "no rate": 1, "nothing": 0}.get(slip, rate)
     for p, gradient in zip((w1, b1, w2, b2), (dw1, db1, dw2, db2), strict=True):
         p -= scale * gradient * (slip != "no biases" or p.ndim > 1)
     again, _ = _cross_entropy(np.maximum(x @ w1 + b1, 0) @ w2 + b2, targets)
@@ -273,32 +218,28 @@ class TrainingStep(Exercise):
 
     name = "training_step"
     hints = (
-        "Forward: linear_forward, relu, linear_forward, cross_entropy. Keep what lies between for the way back.",
-        "Backward: linear_backward takes the scores' gradient to the hidden values; the ReLU lets it through "
-        "only where they are positive, `dhidden * (hidden > 0)`; then linear_backward again.",
+        "Forward: linear_forward, relu, linear_forward, cross_entropy. Keep what each step was given.",
+        "Backward: linear_backward, then the ReLU's `dhidden * (hidden > 0)`, then linear_backward again.",
         "Compute all gradients, then move: `params[name] -= learning_rate * gradient`. Return the loss.",
     )
     reference = staticmethod(_trained)
-    mistakes: ClassVar = _slips(
-        _trained,
-        {
-            "the gradient went through the ReLU unchanged: where that gave 0, nothing comes back": "no mask",
-            "the ReLU's mask is where its value was positive, not its gradient": "sign of gradient",
-            "there is no ReLU between your layers; the two are then only one": "no relu",
-            "you moved w2 before the gradient passed back through it: compute all, then move": "late",
-            "nothing moved: `w = w - …` makes a new array; change params, `params[name] -= …`": "nothing",
-            "you went uphill: subtract the gradient": "uphill",
-            "the biases didn't move; they are parameters too": "no biases",
-            "return the loss before the step, as the forward pass gave it": "afterwards",
-            "the learning rate is missing: you moved by the whole gradient": "no rate",
-            "you divided by N again; cross_entropy has done it": "mean",
-            "the parameters are right; now return the loss": "no loss",
-        },
-    )
+    slips: ClassVar = {
+        "no mask": "the gradient went through the ReLU unchanged: where that gave 0, nothing comes back",
+        "sign of gradient": "the ReLU's mask is where its value was positive, not where its gradient is",
+        "no relu": "there is no ReLU between your layers; the two are then only one",
+        "late": "you moved w2 before the gradient passed back through it: compute all, then move",
+        "nothing": "nothing moved: `w = w - …` makes a new array; change params, `params[name] -= …`",
+        "uphill": "you went uphill: subtract the gradient",
+        "no biases": "the biases didn't move; they are parameters too",
+        "afterwards": "return the loss before the step, as the forward pass gave it",
+        "no rate": "the learning rate is missing: you moved by the whole gradient",
+        "no loss": "the parameters are right; now return the loss",
+    }
+    mistakes: ClassVar = {says: partial(_trained, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, n, steps in (("one step", 6, 1), ("a batch of one", 1, 1), ("three steps", 5, 3)):
-            n_in, hidden, classes = _sizes(rng)
+            n_in, hidden, classes = rng.permutation(SIZES)[:3]
             shapes = {"w1": (n_in, hidden), "b1": (hidden,), "w2": (hidden, classes), "b2": (classes,)}
             params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
             batch = {"x": rng.normal(size=(n, n_in)), "targets": rng.integers(0, classes, n)}
@@ -306,12 +247,11 @@ class TrainingStep(Exercise):
 
 
 def _moved(p: Array, v: Array, gradient: Array, rate: float, momentum: float, slip: str = "") -> None:
-    step = -rate * v if slip == "early" else 0
+    old = v.copy()
     new = momentum * v + {"average": 1 - momentum, "rate inside": rate}.get(slip, 1) * gradient
-    ahead = momentum * new + gradient if slip == "Nesterov" else new
-    if slip != "nothing":
-        p += step or {"uphill": rate, "rate inside": -1, "no rate": -1}.get(slip, -rate) * ahead
-        v += (new - v) * (slip != "no v")
+    v[...] = v if slip in ("no v", "nothing") else new
+    along = {"early": old, "nothing": 0, "Nesterov": momentum * new + gradient}.get(slip, new)
+    p -= {"uphill": -rate, "rate inside": 1, "no rate": 1}.get(slip, rate) * along
 
 
 class MomentumStep(Exercise):
@@ -323,27 +263,21 @@ class MomentumStep(Exercise):
         "Your caller keeps both arrays for the next step, so change them: `v *= momentum` does.",
     )
     reference = staticmethod(_moved)
-    mistakes: ClassVar = _slips(
-        _moved,
-        {
-            "v isn't kept: `v = …` makes a new array; write into the old one, with `v[:] = …`": "no v",
-            "nothing moved: `p = …`, `v = …` make new arrays; `v *= …`, `v += …`, `p -= …` don't": "nothing",
-            "that is an average, with (1 − momentum) · gradient; here all of it is added": "average",
-            "the learning rate belongs to the move of p, not into v": "rate inside",
-            "p moved along the old velocity; renew v first": "early",
-            "you went uphill: subtract the velocity": "uphill",
-            "the learning rate is missing in the move": "no rate",
-            "that is Nesterov's momentum, which looks a step ahead; here the plain one is asked for": "Nesterov",
-        },
-    )
+    slips: ClassVar = {
+        "no v": "v isn't kept: `v = …` makes a new array; write into the old one, with `v[:] = …`",
+        "nothing": "nothing moved: `p = …`, `v = …` make new arrays; `v *= …`, `v += …`, `p -= …` don't",
+        "average": "that is an average, with (1 − momentum) · gradient; here all of it is added",
+        "rate inside": "the learning rate belongs to the move of p, not into v",
+        "early": "p moved along the old velocity; renew v first",
+        "uphill": "you went uphill: subtract the velocity",
+        "no rate": "the learning rate is missing in the move",
+        "Nesterov": "that is Nesterov's momentum, which looks a step ahead; the plain one is asked for",
+    }
+    mistakes: ClassVar = {says: partial(_moved, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        def steps(about: str, count: int, *shape: int, momentum: float, moving: int = 1) -> Case:
-            state = {"p": rng.normal(size=shape), "v": moving * rng.normal(size=shape)}
-            state |= {"gradients": rng.normal(size=(count, *shape)), "momentum": momentum}
-            return {"about": about, **state, "learning_rate": 0.2}
-
-        n, m, _ = _sizes(rng)
-        yield steps("one step, already in motion", 1, n, momentum=0.9)
-        yield steps("three steps of a matrix, from rest", 3, n, m, momentum=0.5, moving=0)
-        yield steps("no momentum: plain gradient descent", 2, n, momentum=0.0)
+        kinds = ("in motion", 1, 0.9, 1), ("three steps from rest", 3, 0.5, 0), ("no momentum", 2, 0.0, 1)
+        for about, count, momentum, moving in kinds:
+            p, v, *gradients = rng.normal(size=(2 + count, *rng.permutation(SIZES)[:2]))
+            state = {"p": p, "v": moving * v, "gradients": gradients}
+            yield {"about": about, **state, "learning_rate": 0.2, "momentum": momentum}

@@ -8,19 +8,20 @@ from dl_course.exercises.probes import Case, Outputs, probe
 from dl_course.exercises.probes.tools import called, plain
 
 
-@probe
-def linear_forward(answer: Any, case: Case) -> Outputs:
-    return called(answer, case["x"], case["w"], case["b"])
+def _calls(name: str, *keys: str) -> None:
+    """Register a probe that calls the answer with the values of these keys."""
+
+    def calling(answer: Any, case: Case) -> Outputs:
+        return called(answer, *(case[key] for key in keys))
+
+    calling.__name__ = name
+    probe(calling)
 
 
-@probe
-def relu(answer: Any, case: Case) -> Outputs:
-    return called(answer, case["x"])
-
-
-@probe
-def linear_backward(answer: Any, case: Case) -> Outputs:
-    return called(answer, case["dout"], case["x"], case["w"])
+_calls("linear_forward", "x", "w", "b")
+_calls("relu", "x")
+_calls("linear_backward", "dout", "x", "w")
+_calls("cross_entropy", "scores", "targets")
 
 
 @probe
@@ -32,11 +33,6 @@ def numerical_gradient(answer: Any, case: Case) -> Outputs:
 
 
 @probe
-def cross_entropy(answer: Any, case: Case) -> Outputs:
-    return called(answer, case["scores"], case["targets"])
-
-
-@probe
 def training_step(answer: Any, case: Case) -> Outputs:
     params, x, targets = case["params"], case["x"], case["targets"]
     losses = [plain(answer(params, x, targets, case["learning_rate"])) for _ in range(case["steps"])]
@@ -45,8 +41,7 @@ def training_step(answer: Any, case: Case) -> Outputs:
 
 @probe
 def momentum_step(answer: Any, case: Case) -> Outputs:
-    p, v = case["p"], case["v"]
-    outputs: Outputs = {}
+    p, v, outputs = case["p"], case["v"], {}
     for number, gradient in enumerate(case["gradients"], 1):
         answer(p, v, gradient, case["learning_rate"], case["momentum"])
         outputs[f"after step {number}"] = {"v": plain(v), "p": plain(p)}
