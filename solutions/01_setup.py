@@ -138,12 +138,12 @@ ax.set_title("the average digit", fontsize=10)
 _ = ax.axis("off")
 
 # %% [markdown]
-# Writers put their ink in the middle. The corners are always dark.
+# Writers put their ink in the middle, and hardly any into the corners.
 
 # %% [markdown]
 # ## 5. How exercises work
 #
-# The next cell but one is your first exercise. Every exercise has three cells:
+# Your first exercise comes in a moment. Every exercise has three cells:
 #
 # 1. **Your cell.** Replace the line `raise NotImplementedError(...)` with your answer, and run the cell.
 # 2. **The check.** `check(...)` tries your answer on inputs whose results it knows. It shows the first one on which
@@ -404,7 +404,7 @@ scores.shape, scores.requires_grad
 # ```
 #
 # The rule behind it: **one thing, one place**. When two notebooks need a function, it moves into a module, and with it
-# comes a test. Let us do that once, in an empty folder, with a module that has a flaw.
+# comes a test. Let us do that once, in an empty folder, with a module that has two flaws. Do you see them?
 
 # %%
 import subprocess
@@ -413,18 +413,26 @@ import tempfile
 from pathlib import Path
 
 project = Path(tempfile.mkdtemp())
-(project / "toy.py").write_text('''\
+_ = (project / "toy.py").write_text('''\
 import os
+
 
 def accuracy(predicted, truth):
     """Return the share of equal entries."""
     return sum(p == t for p, t in zip(predicted, truth)) / len(truth)
 ''')
+
+# %% [markdown]
+# Beside it comes a file of tests. Each says in its name what shall be true, and in its body how to find out.
+
+# %%
 _ = (project / "test_toy.py").write_text('''\
 from toy import accuracy
 
+
 def test_accuracy_is_the_share_of_equal_entries():
     assert accuracy([1, 2, 3, 4], [1, 2, 0, 0]) == 0.5
+
 
 def test_accuracy_of_nothing_is_zero():
     assert accuracy([], []) == 0.0
@@ -453,8 +461,9 @@ run("pytest", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", ".")
 # One passed and one failed: nobody had thought of an empty list. We repair the function and ask again.
 
 # %% tags=["nbval-ignore-output"]
-repaired = (project / "toy.py").read_text().replace("len(truth)", "max(len(truth), 1)").replace("import os\n", "")
-(project / "toy.py").write_text(repaired)
+flawed = (project / "toy.py").read_text()
+repaired = flawed.replace("len(truth)", "max(len(truth), 1)").replace("import os\n", "")
+(project / "toy.py").write_text(repaired.lstrip())
 run("pytest", "-q", "--no-header", "-p", "no:cacheprovider", ".")
 
 # %% [markdown]
@@ -499,7 +508,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 events = EventAccumulator(str(logs)).Reload()
 losses = events.Scalars("loss")
-print(f"{len(losses)} steps, from {losses[0].value:.2f} to {losses[-1].value:.2f}; pictures: {events.Tags()['images'][:2]}")
+print(f"{len(losses)} steps, from {losses[0].value:.2f} to {losses[-1].value:.2f}")
+print(f"and pictures: {events.Tags()['images'][:2]}")
 
 # %% [markdown]
 # Every step is there. From chapter 04 on, the numbers will be real.

@@ -1,15 +1,8 @@
-"""Every test runs offline, with progress of its own, and in a known hash order."""
+"""What all tests share."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-
-os.environ["DL_COURSE_OFFLINE"] = "1"
-os.environ["PYTHONHASHSEED"] = "0"  # for the kernels and processes that tests start
-os.environ["DL_COURSE_HOME"] = tempfile.mkdtemp(prefix="dl_course_test_")
-
-import pytest  # noqa: E402
+import pytest
 
 
 @pytest.fixture
