@@ -1,4 +1,4 @@
-"""A bare `pytest` or `pytest --nbval` runs offline, in a known hash order, and never on the learner's own progress."""
+"""A bare `pytest` or `pytest --nbval` runs offline, in a known hash order, without your own progress."""
 
 import os
 import tempfile

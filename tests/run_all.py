@@ -1,4 +1,4 @@
-"""What `make test` runs: every part, its time beside it; fails when a part fails or the whole takes too long."""
+"""What `make test` runs: every part, with its time; fails when a part fails or the whole takes too long."""
 
 from __future__ import annotations
 

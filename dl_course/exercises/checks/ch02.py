@@ -147,8 +147,7 @@ class NumericalGradient(Exercise):
 def _cross_entropy(scores: Array, targets: Array, slip: str = "") -> tuple[float, Array]:
     (n, classes), axis = scores.shape, 0 if slip == "axis" else 1
     with np.errstate(all="ignore"):
-        largest = scores.max(None if slip == "one max" else axis, keepdims=True)
-        shifted = scores - largest * (slip != "p overflows")
+        shifted = scores - scores.max(axis, keepdims=True) * (slip != "p overflows")
         total = np.exp(shifted).sum(axis, keepdims=True)
         p = np.exp(shifted) / total
         log_p = np.log(p) if slip in ("p overflows", "log 0") else shifted - np.log(total)
@@ -170,7 +169,6 @@ class CrossEntropy(Exercise):
     slips: ClassVar = {
         "p overflows": "exp of a large score overflows: take each row's largest score away first",
         "log 0": "your softmax is safe, but log of a p that became 0 is −∞; see the second hint",
-        "one max": "take each row's own largest score away; the batch's leaves the others at 0",
         "axis": "the softmax goes over the classes of a sample, axis 1, not over the batch",
         "no N": "the loss is a mean over the batch, so its gradient is divided by N too",
         "sums": "the loss is a mean over the batch: divide it, and with it the gradient, by N",
@@ -190,9 +188,10 @@ class CrossEntropy(Exercise):
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
         found = super().judge(case, outputs)
-        if found and case["about"] == "huge scores" and isinstance(found.got, float) and 0 < found.got < 1000:
-            # log(p + 1e-12), np.clip(p, 1e-12, 1) and the like
-            return replace(found, diagnosis="what saves your log from 0 caps the loss; see the second hint")
+        if found and case["about"] == "huge scores" and isinstance(found.got, float):
+            capped = "what saves your log from 0 caps the loss; see the second hint"  # log(p + 1e-12) or clip
+            unsafe = "exp overflows, or log meets 0: first take each row's own largest score away"
+            return replace(found, diagnosis=capped if 0 < found.got < 1000 else unsafe)
         return found
 
 
@@ -278,6 +277,6 @@ class MomentumStep(Exercise):
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = ("in motion", 1, 0.9, 1), ("three steps from rest", 3, 0.5, 0), ("no momentum", 2, 0.0, 1)
         for about, count, momentum, moving in kinds:
-            p, v, *gradients = rng.normal(size=(2 + count, *rng.permutation(SIZES)[:2]))
-            state = {"p": p, "v": moving * v, "gradients": gradients}
+            p, v, *_ = drawn = rng.normal(size=(2 + count, *rng.permutation(SIZES)[:2]))
+            state = {"p": p, "v": moving * v, "gradients": drawn[2:]}
             yield {"about": about, **state, "learning_rate": 0.2, "momentum": momentum}
