@@ -14,6 +14,7 @@ import torch
 
 from dl_course.exercises import answers, checking
 from dl_course.exercises.checking import check, hint
+from dl_course.exercises.checks import all_exercises
 from dl_course.exercises.judging import Exercise
 from dl_course.exercises.probes import probe
 from dl_course.exercises.probes.tools import called
@@ -35,7 +36,7 @@ def cell(source):
 @pytest.fixture(autouse=True)
 def doubling(home, monkeypatch):
     """An exercise "double" of our own, and a kernel that has seen nothing yet."""
-    monkeypatch.setattr(Exercise, "registered", dict(Exercise.registered))
+    monkeypatch.setattr(Exercise, "registered", dict(all_exercises()))
     for kept in (answers._mine, answers._passed, checking._rungs):
         kept.clear()
 
@@ -251,7 +252,7 @@ def test_an_answer_that_passed_once_and_was_changed_since_is_not_taken_for_it():
     names = cell("def double(x): return x + x")
     check(names["double"])
     names |= {"double": cell("def double(x): return 0")["double"]}
-    assert solved(names)(3) == 6
+    assert answers.is_reference(solved(names))
 
 
 def test_a_progress_file_alone_never_makes_an_unchecked_answer_count():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from dl_course.exercises import limits
 from dl_course.exercises.limits import Printed, TimeUp, _alarm, _interrupt
 
 WAYS = [_alarm, _interrupt]
@@ -46,16 +48,49 @@ def test_limits_one_after_another_work_again_and_again(limit):
                 time.sleep(0.005)
 
 
-def test_an_interrupt_that_comes_as_the_block_ends_never_reaches_the_next_cell():
-    rang = 0
-    for pause in [0.002 * k for k in range(15)]:  # some end before, some after, some as it rings
-        try:
-            with _interrupt(0.015):
-                time.sleep(pause)
-        except TimeUp:
-            rang += 1
-        time.sleep(0.01)
-    assert 0 < rang < 15
+@pytest.fixture
+def bell(monkeypatch):
+    """A timer that rings when the test says so, and an interrupt that only arrives in the next sleep."""
+    rung, pending = [], []
+
+    class Timer:
+        daemon = False
+
+        def __init__(self, seconds, ring):
+            rung.append(ring)
+
+        def start(self): ...
+        def cancel(self): ...
+
+    def sleep(seconds):
+        if pending:
+            pending.clear()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(limits.threading, "Timer", Timer)
+    monkeypatch.setattr(limits._thread, "interrupt_main", lambda: pending.append(True))
+    monkeypatch.setattr(limits.time, "sleep", sleep)
+    return SimpleNamespace(ring=lambda: rung[-1](), pending=pending)
+
+
+def test_a_bell_that_rings_after_the_block_interrupts_nobody(bell):
+    with _interrupt(1):
+        pass
+    bell.ring()
+    assert not bell.pending
+
+
+def test_an_interrupt_still_under_way_as_the_block_ends_never_reaches_the_next_cell(bell):
+    with pytest.raises(TimeUp), _interrupt(1):
+        bell.ring()
+    assert not bell.pending
+
+
+def test_an_interrupt_still_under_way_does_not_hide_the_blocks_own_error(bell):
+    with pytest.raises(ZeroDivisionError), _interrupt(1):
+        bell.ring()
+        1 / 0  # noqa: B018
+    assert not bell.pending
 
 
 def test_the_former_alarm_handler_is_put_back():

@@ -97,6 +97,7 @@ def object_array() -> bytes:
         forged(b"1" * 10_000),
         forged(b"[" * 100_000),
         forged(b'"' + b"x" * 100_000 + b'"', compress=zipfile.ZIP_DEFLATED),
+        forged(b"1", compress=zipfile.ZIP_DEFLATED, **{f"a{k}": bytes(5_000) for k in range(99)}),
         dump([np.zeros(3)])[:-30],
     ],
     ids=lambda data: repr(data[:12]),
