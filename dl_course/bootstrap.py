@@ -39,7 +39,9 @@ def install() -> None:
         frozen = Path(folder, "frozen.txt")
         frozen.write_text("\n".join(constraints()), encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(frozen)]
-        subprocess.run([*pip, *requirements()], check=True)
+        if subprocess.run([*pip, *requirements()], check=False).returncode:
+            held = ", ".join(constraints()) or "nothing"
+            sys.exit(f"pip could not install what is missing while holding {held}; its reason stands above")
 
 
 def _name(requirement: str) -> str:

@@ -103,3 +103,7 @@ def build(options: argparse.Namespace) -> int:
     from dl_course.workspace import course_root
 
     return build_chapters(course_root(), options.names, options.check, not options.no_execute, options.solved)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

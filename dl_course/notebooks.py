@@ -77,7 +77,7 @@ def needed_by(sources: Sequence[str], name: str) -> str:
     if last is None:
         raise KeyError(f"nothing defines '{name}'")
     futures = {i for i, each in enumerate(statements) if each.source.startswith("from __future__ ")}
-    needed, pending = {last, *futures}, [last]
+    needed, pending = {last}, [last]
     while pending:
         reads = statements[pending.pop()].reads
         binders = {i for i, each in enumerate(statements) if each.binds & {*reads, "*"} and i != last}

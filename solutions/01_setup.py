@@ -171,9 +171,9 @@ from dl_course import check, hint, progress, solution
 
 # %% tags=["exercise"]
 def standardize(images: Tensor) -> Tensor:
-    """Return the batch (N, C, H, W) as floats, every channel with mean 0 and standard deviation 1.
+    """Return the batch (N, C, H, W) as floats; every channel has mean 0 and standard deviation 1.
 
-    Both go over the whole batch; divide by the deviation with correction=0, which is √(Σ(x-μ)²/n).
+    Both go over the whole batch; the deviation is √(Σ(x-μ)²/n), so torch's with correction=0.
     A constant channel becomes all zeros.
     """
     ### BEGIN SOLUTION
@@ -192,7 +192,8 @@ check(standardize)
 
 # %% alt="Two histograms of equal form: brightness from 0 to 16 before, and around zero after standardizing"
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.4), sharey=True, layout="constrained")
-for ax, values, title in zip(axes, (batch, standardize(batch)), ("as stored", "standardized"), strict=True):
+pairs = (batch, "as stored"), (standardize(batch), "standardized")
+for ax, (values, title) in zip(axes, pairs, strict=True):
     ax.hist(values.flatten().numpy(), bins=17, color="C0")
     ax.axvline(values.mean().item(), color="C1", linestyle="--", label="mean")
     ax.set(title=title, xlabel="value of a pixel")
@@ -251,7 +252,7 @@ predictions, truth = torch.tensor([1.0, 2, 3, 4, 5])[:, None], torch.tensor([1.0
 
 # %% tags=["exercise"]
 def pairwise_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Euclidean distances (N, M) between the rows of a (N, D) and the rows of b (M, D)."""
+    """Return the Euclidean distances (N, M) of the rows of a (N, D) from the rows of b (M, D)."""
     ### BEGIN SOLUTION
     difference = a[:, None] - b[None]  # (N, 1, D) - (1, M, D) -> (N, M, D)
     return difference.pow(2).sum(dim=-1).sqrt()
@@ -262,7 +263,7 @@ def pairwise_distances(a: Tensor, b: Tensor) -> Tensor:
 check(pairwise_distances)
 
 # %% [markdown]
-# ## 8. A classifier in three lines
+# ## 8. A classifier in four lines
 #
 # With distances we can already read digits. The idea: average all zeros, all ones, and so on. A new picture then gets
 # the label of the average that it is nearest to.
@@ -286,8 +287,8 @@ first.tolist(), again.tolist(), other.tolist()
 def seeded_split(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return (training indices, validation indices): each of 0 … n-1 in one of the two.
 
-    The validation part has round(n * share) members. The same seed gives the same split, another
-    seed another. The global random generator is left alone.
+    The validation part has round(n * share) members. The same seed gives the same split,
+    another seed another. The global random generator is left alone.
     """
     ### BEGIN SOLUTION
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
@@ -300,21 +301,22 @@ def seeded_split(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
 check(seeded_split)
 
 # %% [markdown]
-# Now the classifier. One line makes the ten averages, one the distances, one picks the nearest.
+# Now the classifier. Two lines make the ten averages, one the distances, one picks the nearest.
 
 # %%
 train, validation = seeded_split(len(batch), share=0.2, seed=0)
 pixels = standardize(batch).flatten(1)
 
-averages = torch.stack([pixels[train][labels[train] == digit].mean(dim=0) for digit in range(10)])  # (10, 64)
+by_digit = [pixels[train][labels[train] == digit] for digit in range(10)]
+averages = torch.stack([each.mean(dim=0) for each in by_digit])  # (10, 64)
 distances = pairwise_distances(pixels[validation], averages)  # (N, 10)
 nearest = distances.argmin(dim=1)
 
 accuracy = (nearest == labels[validation]).float().mean().item()
-print(f"{accuracy:.0%} of {len(validation)} unseen digits are read correctly; guessing reads {1 / 10:.0%}")
+print(f"{accuracy:.0%} of {len(validation)} unseen digits are right; guessing gets {1 / 10:.0%}")
 
 # %% [markdown]
-# Not bad for three lines and no learning. These are the ten averages, and below them some digits that were misread.
+# Not bad for four lines and no learning. These are the ten averages, and below them some digits that were misread.
 
 # %% alt="Upper row: the ten blurred average digits. Lower row: ten misread digits with true and given label"
 wrong = (nearest != labels[validation]).nonzero().flatten()[:10]
@@ -444,8 +446,8 @@ def test_accuracy_of_nothing_is_zero():
 # %% tags=["nbval-ignore-output"]
 def run(*command: str) -> None:
     """Run a Python tool in the toy project and print what it says."""
-    done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, text=True)
-    print(done.stdout)
+    tool = [sys.executable, "-m", *command]
+    print(subprocess.run(tool, cwd=project, capture_output=True, text=True).stdout)
 
 
 run("ruff", "check", "--output-format=concise", "toy.py")

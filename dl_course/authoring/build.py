@@ -25,9 +25,10 @@ if importlib.util.find_spec("dl_course") is None:
     import sys
 
     source = "{source}"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-    subprocess.run([sys.executable, "-m", "dl_course.bootstrap"], check=True)
-    print("Installed. Work here is lost with the session: save a copy, and use progress.export().")"""
+    python = [sys.executable, "-m"]
+    subprocess.run([*python, "pip", "install", "--quiet", "--no-deps", source], check=True)
+    subprocess.run([*python, "dl_course.bootstrap"], check=True)
+    print("Installed. Work is lost with the session: save a copy, and use progress.export().")"""
 
 _BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address})"
 

@@ -1,0 +1,119 @@
+"""The command `dl-course`: exit statuses, and what each verb prints."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from dl_course import cli, workspace
+from dl_course.cli import main
+from dl_course.exercises.progress_file import progress
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch, home):
+    """A course whose chapters are the real ones."""
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "chapters").symlink_to(ROOT / "chapters")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nothing"], ["doctor", "--yaml"], ["reset"], ["progress", "1", "2"]]
+)
+def test_wrong_usage_ends_with_status_2_and_says_what_is_right(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: dl-course" in capsys.readouterr().err
+
+
+def test_help_names_every_verb(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(verb in said for verb in ("lab", "doctor", "progress", "reset", "build"))
+
+
+def test_doctor_prints_json_that_agrees_with_its_exit_status(capsys, home):
+    status = main(["doctor", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert status == (0 if said["healthy"] else 1)
+    assert {"Python", "torch", "device", "memory", "JupyterLab", "widgets", "data"} <= {
+        item["name"] for item in said["items"]
+    }
+
+
+def test_doctor_ends_with_status_1_where_something_needed_is_missing(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DL_COURSE_HOME", str(tmp_path / "file"))
+    assert main(["doctor"]) == 1
+    assert "something needed is missing" in capsys.readouterr().out
+
+
+def test_progress_of_the_course_and_of_a_chapter(capsys, home):
+    progress.record("standardize", "passed")
+    assert main(["progress"]) == 0
+    assert "01 ✓" in capsys.readouterr().out
+    assert main(["progress", "01"]) == 0
+    assert "Chapter 01: 1 of " in capsys.readouterr().out
+
+
+def test_an_unknown_chapter_ends_with_status_1_and_names_those_there_are(capsys, home):
+    assert main(["progress", "77"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and "dl-course: no exercises in chapter '77'; there are chapters 01" in said.err
+
+
+def test_reset_says_what_it_did(clone, capsys):
+    workspace.prepare(clone)
+    assert main(["reset", "standardize"]) == 0
+    said = capsys.readouterr().out
+    assert "kept your version as work/before_reset/" in said and "is the stub again" in said
+
+
+def test_an_unknown_name_and_a_folder_outside_the_course_end_with_status_1(clone, capsys, monkeypatch):
+    assert main(["reset", "standardise"]) == 1
+    assert "did you mean 'standardize'?" in capsys.readouterr().err
+    monkeypatch.setattr(workspace, "repository_root", lambda: None)
+    assert main(["reset", "standardize"]) == 1
+    assert "inside a clone" in capsys.readouterr().err
+
+
+def test_lab_copies_missing_chapters_and_hands_further_options_to_jupyterlab(clone, capsys, monkeypatch):
+    started = []
+
+    class Done:
+        returncode = 7
+
+    def run(command, **options):
+        started.append((command, options["env"]["PYTHONHASHSEED"]))
+        return Done
+
+    monkeypatch.setattr(cli.subprocess, "run", run)
+    assert main(["lab", "--no-browser", "--port=9999"]) == 7
+    assert "new: work/01_setup.ipynb" in capsys.readouterr().out
+    where = [f"--ServerApp.root_dir={clone / 'work'}", "--LabApp.default_url=/lab/tree/01_setup.ipynb"]
+    options = [*where, "--no-browser", "--port=9999"]
+    assert started == [([sys.executable, "-m", "jupyterlab", *options], "0")]
+    notebook = clone / "work" / "01_setup.ipynb"
+    assert notebook.read_bytes() == (ROOT / "chapters" / "01_setup.ipynb").read_bytes()
+
+
+def test_a_lesson_that_breaks_a_rule_ends_the_build_with_status_1_and_its_line(clone, capsys):
+    (clone / "solutions").mkdir()
+    lesson = '# %% [markdown]\n# # T\n\n# %% tags=["exercise"]\nx = 1\n'
+    (clone / "solutions" / "01_setup.py").write_text(lesson, "utf-8")
+    assert main(["build", "--check"]) == 1
+    assert "dl-course: 01_setup.py, line 5: an exercise cell holds exactly one" in capsys.readouterr().err
+
+
+def test_the_chapters_of_the_repository_are_what_its_lessons_make(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    status = main(["build", "--check"])
+    assert status == 0, capsys.readouterr().out

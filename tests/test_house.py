@@ -1,0 +1,123 @@
+"""The rules of the house, held to by reading the package's text: small, quiet, hooks in one place."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "dl_course"
+FILES = sorted(PACKAGE.rglob("*.py"))
+LEARNERS_ROOMS = {"runtime", "files", "metrics", "registry", "hooks", "plots", "data", "scratch", "models"}
+LEARNERS_ROOMS |= {"explain", "diagnostics", "training", "evaluation"}
+MAY_PRINT = {"cli.py", "authoring/command.py"}
+
+
+def short(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def lines(paths):
+    return sum(bool(line.strip()) for path in paths for line in path.read_text("utf-8").splitlines())
+
+
+def nodes(path, kind):
+    return [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, kind)]
+
+
+def dotted(node):
+    """Return "a.b.c" for such an expression, "?.c" where it begins with something else."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def calls(path):
+    return [dotted(node.func) for node in nodes(path, ast.Call)]
+
+
+def offenders(test, but=()):
+    return [short(path) for path in FILES if short(path) not in but and test(path)]
+
+
+def test_the_rooms_that_learners_read_have_at_most_4000_lines():
+    room = {path: path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert lines(path for path in FILES if room[path] in LEARNERS_ROOMS) <= 4000
+
+
+def test_the_whole_package_has_at_most_8000_lines():
+    assert lines(FILES) <= 8000
+
+
+def test_no_file_has_more_than_300_lines():
+    assert [short(path) for path in FILES if len(path.read_text("utf-8").splitlines()) > 300] == []
+
+
+def test_the_package_returns_what_it_has_to_say_and_prints_only_on_the_command_line():
+    assert offenders(lambda path: "print" in calls(path), but=MAY_PRINT) == []
+
+
+def test_hooks_are_registered_in_one_file():
+    registers = re.compile(r"\.register_\w*hook$")
+    assert offenders(lambda path: any(map(registers.search, calls(path))), but={"hooks.py"}) == []
+
+
+def test_devices_come_through_one_door():
+    assert offenders(lambda path: any(name.endswith(".cuda") for name in calls(path))) == []
+
+
+def test_the_world_is_seeded_in_one_place():
+    seeds = {"random.seed", "np.random.seed", "torch.manual_seed", "torch.cuda.manual_seed_all"}
+    within_check = {short(path) for path in FILES if "probes" in path.parts}  # which puts the state back
+    restoring = {"data/loading.py"}  # around one transform, by its key; the state is put back
+    assert (
+        offenders(lambda path: seeds & set(calls(path)), but={"runtime.py"} | within_check | restoring) == []
+    )
+
+
+def test_no_except_catches_everything_without_a_name():
+    assert offenders(lambda path: any(node.type is None for node in nodes(path, ast.ExceptHandler))) == []
+
+
+def test_nobody_chooses_a_matplotlib_backend_or_shows_a_figure():
+    unwanted = {"matplotlib.use", "mpl.use", "plt.switch_backend", "plt.show"}
+    assert offenders(lambda path: unwanted & set(calls(path))) == []
+
+
+def test_no_default_argument_is_a_list_dict_or_set():
+    def mutable(path):
+        functions = nodes(path, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        defaults = [each for node in functions for each in (*node.args.defaults, *node.args.kw_defaults)]
+        return any(isinstance(each, (ast.List, ast.Dict, ast.Set)) for each in defaults)
+
+    assert offenders(mutable) == []
+
+
+def imported_by(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_the_package_imports_nothing_but_the_standard_library():
+    bare = imported_by("pass")
+    assert imported_by("import dl_course") - bare - sys.stdlib_module_names == {"dl_course"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["from dl_course.cli import main; main(['progress'])", "import dl_course.doctor"]
+)
+def test_commands_without_a_notebook_wait_for_neither_notebooks_nor_plots(statement, home):
+    assert not imported_by(statement) & {"nbformat", "nbclient", "jupytext", "matplotlib", "IPython"}
+
+
+def test_every_name_that_the_package_offers_is_there():
+    import dl_course
+
+    assert set(dl_course.__all__) < set(dir(dl_course))
+    assert all(callable(getattr(dl_course, name)) for name in dl_course.__all__)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", dl_course.__version__)
+    with pytest.raises(AttributeError, match="no attribute 'chek'"):
+        _ = dl_course.chek

@@ -1,0 +1,96 @@
+"""Devices through one door; seeds that repeat; random state that comes back."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dl_course.runtime import device_of, pick_device, preserved_rng, set_seed
+
+
+def draws():
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def available(monkeypatch, cuda, mps):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "best"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_the_best_device_there_is_comes_first(monkeypatch, cuda, mps, best):
+    available(monkeypatch, cuda, mps)
+    assert pick_device() == torch.device(best)
+    assert pick_device("cpu") == torch.device("cpu")
+
+
+def test_a_preferred_device_is_taken_with_its_index(monkeypatch):
+    available(monkeypatch, cuda=True, mps=False)
+    assert pick_device("cuda:1") == pick_device(torch.device("cuda", 1)) == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("missing", ["cuda", "mps", "xpu", torch.device("cuda:0")])
+def test_a_device_that_is_not_here_is_refused_with_those_that_are(monkeypatch, missing):
+    available(monkeypatch, cuda=False, mps=False)
+    with pytest.raises(ValueError, match=f"no device '{missing}' here; there is: cpu$"):
+        pick_device(missing)
+
+
+def test_a_modules_device_is_that_of_its_first_parameter_or_buffer():
+    assert device_of(nn.Linear(2, 2, device="meta")) == torch.device("meta")
+    assert device_of(nn.ReLU()) == torch.device("cpu")
+    only_buffers = nn.BatchNorm2d(3, affine=False).to("meta")
+    assert device_of(only_buffers) == torch.device("meta")
+
+
+@given(st.integers(0, 2**40))
+@settings(max_examples=30)
+def test_a_seed_repeats_all_three_generators(seed):
+    with preserved_rng():
+        set_seed(seed)
+        first = draws()
+        set_seed(seed)
+        assert draws() == first
+        set_seed(seed + 1)
+        assert all(one != other for one, other in zip(draws(), first, strict=True))
+
+
+def test_a_seed_is_each_generators_own():
+    with preserved_rng():
+        set_seed(5)
+        expected = (
+            random.Random(5).random(),
+            np.random.RandomState(5).rand(),
+            float(torch.rand((), generator=torch.Generator().manual_seed(5))),
+        )
+        assert draws() == expected
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_random_state_comes_back_also_after_an_error(seed):
+    with preserved_rng():
+        set_seed(0)
+        undisturbed = draws()
+        set_seed(0)
+        with pytest.raises(KeyboardInterrupt), preserved_rng(seed):
+            draws()
+            raise KeyboardInterrupt
+        assert draws() == undisturbed
+
+
+def test_inside_a_seed_holds_and_without_one_the_state_goes_on():
+    with preserved_rng(3):
+        first = draws()
+    with preserved_rng(3):
+        assert draws() == first
+    with preserved_rng():
+        set_seed(3)
+        with preserved_rng():
+            assert draws() == first
