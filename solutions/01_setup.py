@@ -171,7 +171,7 @@ from dl_course import check, hint, progress, solution
 
 # %% tags=["exercise"]
 def standardize(images: Tensor) -> Tensor:
-    """Return the batch (N, C, H, W) as floats; every channel has mean 0 and standard deviation 1.
+    """Return the batch (N, C, H, W) as floats, every channel with mean 0 and deviation 1.
 
     Both go over the whole batch; the deviation is √(Σ(x-μ)²/n), so torch's with correction=0.
     A constant channel becomes all zeros.
@@ -252,7 +252,7 @@ predictions, truth = torch.tensor([1.0, 2, 3, 4, 5])[:, None], torch.tensor([1.0
 
 # %% tags=["exercise"]
 def pairwise_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Euclidean distances (N, M) of the rows of a (N, D) from the rows of b (M, D)."""
+    """Return the Euclidean distances (N, M) of the rows of a (N, D) from those of b (M, D)."""
     ### BEGIN SOLUTION
     difference = a[:, None] - b[None]  # (N, 1, D) - (1, M, D) -> (N, M, D)
     return difference.pow(2).sum(dim=-1).sqrt()
@@ -313,7 +313,7 @@ distances = pairwise_distances(pixels[validation], averages)  # (N, 10)
 nearest = distances.argmin(dim=1)
 
 accuracy = (nearest == labels[validation]).float().mean().item()
-print(f"{accuracy:.0%} of {len(validation)} unseen digits are right; guessing gets {1 / 10:.0%}")
+print(f"{accuracy:.0%} of {len(validation)} unseen digits are right; guessing: {1 / 10:.0%}")
 
 # %% [markdown]
 # Not bad for four lines and no learning. These are the ten averages, and below them some digits that were misread.
