@@ -1,4 +1,4 @@
-"""A Jupyter-first deep-learning course for PyTorch: the helper package. Names here are loaded when first used."""
+"""The helper package of a Jupyter-first deep-learning course for PyTorch. Names load when first used."""
 
 from __future__ import annotations
 
