@@ -20,7 +20,10 @@ notebooks: $(VENV)/.test   ## build chapters/ from solutions/
 	$(BIN)/dl-course build
 
 bench: $(VENV)/.test       ## every benchmark, each beside its rival
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out %/weights.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+weights: $(VENV)/.test     ## train and store the networks that the package carries
+	$(BIN)/python benchmarks/weights.py
 
 clean:                     ## remove the environment and what tools left; work/ and datasets/ stay
 	rm -rf $(VENV) build dist *.egg-info .*_cache

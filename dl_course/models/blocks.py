@@ -1,0 +1,157 @@
+"""Blocks: the small networks that large ones repeat. Attention, residual, bottleneck, inverted bottleneck."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from dl_course.registry import Registry
+
+ATTENTION = Registry("attention")  # what may end a block's branch, (N, C, H, W) in and out
+ATTENTION.register("none")(nn.Identity)
+Kind = str | None
+
+
+@ATTENTION.register("se")
+class SEBlock(nn.Module):
+    """Squeeze and excitation: weigh every channel by what the whole picture says. (N, C, H, W) in and out.
+
+    The weights, (N, C, 1, 1), are the output of ``scale``: read them with a hook. hidden: else C / 16, or 1.
+    Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018.
+    """
+
+    def __init__(self, channels: int, hidden: int = 0, activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        hidden = hidden or max(1, channels // 16)
+        self.fc1 = nn.Conv2d(channels, hidden, kernel_size=1)
+        self.activation = activation()
+        self.fc2 = nn.Conv2d(hidden, channels, kernel_size=1)
+        self.scale = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with its channels weighed."""
+        squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        return x * self.scale(self.fc2(self.activation(self.fc1(squeezed))))
+
+
+@ATTENTION.register("cbam")
+class CBAM(nn.Module):
+    """Convolutional block attention: first *which* channels, then *where*. (N, C, H, W) in and out.
+
+    The weights are the outputs of ``channel_scale``, (N, C, 1, 1), and ``spatial_scale``, (N, 1, H, W).
+    Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // 16)
+        self.mlp = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))
+        self.channel_scale = nn.Sigmoid()
+        self.conv = nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=False)
+        self.spatial_scale = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with its channels, then its positions, weighed."""
+        mean, most = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)  # (N, C, 1, 1)
+        x = x * self.channel_scale(self.mlp(mean) + self.mlp(most))
+        mean, most = x.mean(1, keepdim=True), x.amax(1, keepdim=True)  # (N, 1, H, W)
+        return x * self.spatial_scale(self.conv(torch.cat([mean, most], dim=1)))
+
+
+def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
+    if stride == 1 and in_channels == channels:
+        return nn.Identity()  # x has the branch's shape already
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut around them: (N, in_channels, H, W) → (N, channels, H/stride, …).
+
+    attention: None, "se" or "cbam", before the sum · dropout: between the convolutions (wide ResNets, 2016).
+    Named as in torchvision. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
+
+    expansion = 1
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, attention: Kind = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.attention = ATTENTION.build(attention or "none", channels=channels)
+        self.downsample = _shortcut(in_channels, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return relu(branch(x) + shortcut(x))."""
+        branch = self.dropout(self.relu(self.bn1(self.conv1(x))))
+        branch = self.attention(self.bn2(self.conv2(branch)))
+        return self.relu(branch + self.downsample(x))
+
+
+class Bottleneck(nn.Module):
+    """1×1 down, 3×3, 1×1 up, and a shortcut: (N, in_channels, H, W) → (N, 4·channels, H/stride, …).
+
+    groups, width_per_group: of the 3×3 convolution (ResNeXt, wide ResNets), which has the stride too.
+    """
+
+    expansion = 4
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, attention: Kind = None, dropout: float = 0.0,
+        groups: int = 1, width_per_group: int = 64,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        width = channels * width_per_group // 64 * groups
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, groups=groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.dropout = nn.Dropout(dropout)
+        self.conv3 = nn.Conv2d(width, 4 * channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * channels)
+        self.attention = ATTENTION.build(attention or "none", channels=4 * channels)
+        self.downsample = _shortcut(in_channels, 4 * channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return relu(branch(x) + shortcut(x))."""
+        branch = self.relu(self.bn1(self.conv1(x)))
+        branch = self.dropout(self.relu(self.bn2(self.conv2(branch))))
+        branch = self.attention(self.bn3(self.conv3(branch)))
+        return self.relu(branch + self.downsample(x))
+
+
+def conv_norm_silu(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Return a convolution that keeps the size (but for its stride), batch norm and SiLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
+
+
+class MBConv(nn.Module):
+    """Widen, filter each channel, weigh them, narrow: (N, in_channels, H, W) → (N, channels, H/stride, …).
+
+    The shortcut is there where the shape stays. drop_path: chance that a sample skips the block in training.
+    Sandler et al., "MobileNetV2", CVPR 2018; stochastic depth: Huang et al., ECCV 2016.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int, stride: int, expand: int, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        wide = in_channels * expand
+        self.block = nn.Sequential(
+            *([conv_norm_silu(in_channels, wide, kernel=1)] if expand > 1 else []),
+            conv_norm_silu(wide, wide, kernel, stride, groups=wide),
+            SEBlock(wide, hidden=max(1, in_channels // 4), activation=nn.SiLU),
+            nn.Sequential(nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels)),
+        )
+        self.drop_path = StochasticDepth(drop_path, mode="row")
+        self.has_shortcut = stride == 1 and in_channels == channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return block(x), plus x where the shape stays."""
+        return x + self.drop_path(self.block(x)) if self.has_shortcut else self.block(x)

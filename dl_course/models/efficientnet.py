@@ -1,0 +1,40 @@
+"""EfficientNet-B0: MBConv in proportions that a search has found. Takes torchvision's state dict.
+
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, table 1.
+"""
+
+from torch import nn
+
+from dl_course.models.blocks import MBConv, conv_norm_silu
+from dl_course.models.catalog import MODELS
+from dl_course.models.init import kaiming_init
+
+CHANNELS = (16, 24, 40, 80, 112, 192, 320)  # of the seven stages
+BLOCKS = (1, 2, 2, 3, 3, 4, 1)
+KERNELS = (3, 3, 5, 3, 5, 5, 3)
+STRIDES = (1, 2, 2, 2, 1, 2, 1)
+
+
+class EfficientNet(nn.Sequential):
+    """A stem, seven stages of MBConv, a mean, logits. The blocks' drop_path grows from 0 to that given."""
+
+    def __init__(
+        self, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2, drop_path: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.features = nn.Sequential(conv_norm_silu(in_channels, 32, kernel=3, stride=2))
+        inputs, done = 32, 0
+        for channels, blocks, kernel, stride in zip(CHANNELS, BLOCKS, KERNELS, STRIDES, strict=True):
+            stage = nn.Sequential()
+            for _ in range(blocks):
+                expand, skipped = (6 if done else 1), drop_path * done / sum(BLOCKS)
+                stage.append(MBConv(inputs, channels, kernel, stride, expand, skipped))
+                inputs, stride, done = channels, 1, done + 1
+            self.features.append(stage)
+        self.features.append(conv_norm_silu(320, 1280, kernel=1))  # (N, 1280, H/32, W/32)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        kaiming_init(self)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, num_classes))
+
+
+efficientnet_b0 = MODELS.register("efficientnet_b0")(EfficientNet)

@@ -1,0 +1,66 @@
+"""The numbers a network starts from: drawn at random, or trained by somebody before."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.models as zoo
+from safetensors.torch import load_file
+from torch import nn
+
+from dl_course.files import DataUnavailable, is_offline
+from dl_course.models.catalog import MODELS
+from dl_course.registry import nearest
+
+TRAINED = Path(__file__).parent / "trained"
+
+
+def kaiming_init(model: nn.Module) -> None:
+    """Draw convolution and linear weights from N(0, 2 / inputs), in place: ReLU then keeps the signal's size.
+
+    Biases: zero. Create the layer of the logits afterwards, which PyTorch draws smaller. He et al., 2015.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def pretrained(name: str, weights: str = "DEFAULT") -> nn.Module:
+    """Return the network with torchvision's weights, in eval mode; the course's where it has that name.
+
+    weights: one of ``torchvision.models.get_model_weights(name)``, whose ``.transforms()`` prepares pictures.
+    Downloaded once. ValueError for unknown names, DataUnavailable where the download fails.
+    """
+    choices = zoo.get_model_weights(name).__members__
+    if weights not in choices:
+        raise ValueError(f"'{name}' has no weights '{weights}'{nearest(weights, choices)}")
+    url = choices[weights].url
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
+    try:
+        if is_offline() and not file.exists():
+            raise OSError("DL_COURSE_OFFLINE is set")
+        theirs = zoo.get_model(name, weights=choices[weights], progress=True)
+    except OSError as error:
+        by_hand = f"By hand: get {url}\n  and put it, as it is, at {file}"
+        raise DataUnavailable(f"{file.name} was not downloaded: {error}\n{by_hand}") from error
+    model = MODELS.build(name) if name in MODELS else theirs
+    model.load_state_dict(theirs.state_dict())
+    return model.eval()
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return what is recorded with a trained network of the course: configuration, data, seed and figures."""
+    cards = {path.stem: path for path in TRAINED.glob("*.json")}
+    if name not in cards:
+        raise ValueError(f"no trained network '{name}'{nearest(name, cards)}")
+    return json.loads(cards[name].read_text(encoding="utf-8"))
+
+
+def trained(name: str) -> nn.Module:
+    """Return a trained network of the course, in eval mode on the CPU; ValueError for an unknown name."""
+    model = MODELS.build(card(name)["model"])
+    model.load_state_dict(load_file(TRAINED / f"{name}.safetensors"))
+    return model.eval()

@@ -1,0 +1,57 @@
+"""The course's own small networks: an MLP, a plain CNN, and a residual network for minutes on a CPU."""
+
+from torch import nn
+
+from dl_course.models.blocks import BasicBlock
+from dl_course.models.catalog import MODELS
+
+
+@MODELS.register("simplenet")
+class SimpleNet(nn.Sequential):
+    """The MLP 784-128-64-10 with ReLU: (N, …) with 784 numbers a sample → (N, 10). 109,386 parameters."""
+
+    def __init__(self, num_classes: int = 10, in_features: int = 784) -> None:
+        super().__init__()
+        self.flatten = nn.Flatten()
+        self.fc1 = nn.Linear(in_features, 128)
+        self.relu1 = nn.ReLU()
+        self.fc2 = nn.Linear(128, 64)
+        self.relu2 = nn.ReLU()
+        self.fc3 = nn.Linear(64, num_classes)
+
+
+@MODELS.register("simplecnn")
+class SimpleCNN(nn.Sequential):
+    """Three stages of convolution, norm, ReLU, pooling, a mean; any size: (N, C, H, W) → (N, classes)."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, width: int = 16) -> None:
+        super().__init__()
+        self.stage1 = _conv_pool(in_channels, width)  # (N, width, H/2, W/2), sizes rounded up
+        self.stage2 = _conv_pool(width, 2 * width)  # (N, 2·width, H/4, W/4)
+        self.stage3 = _conv_pool(2 * width, 4 * width)  # (N, 4·width, H/8, W/8)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(4 * width, num_classes)
+
+
+def _conv_pool(in_channels: int, channels: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+    norm, relu, pool = nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True)
+    return nn.Sequential(conv, norm, relu, pool)
+
+
+@MODELS.register("tinyresnet")
+class TinyResNet(nn.Sequential):
+    """Three residual blocks on maps of a quarter of the picture's side: (N, C, H, W) → (N, num_classes).
+
+    The maps stay large on purpose, 16×16 at 64×64: they are what Grad-CAM shows, and at 8×8 it points worse.
+    ``stage3`` is the layer to look at. 52,442 parameters as it stands.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:
+        super().__init__()
+        self.stem = _conv_pool(in_channels, width, stride=2)  # (N, width, H/4, W/4)
+        self.stage1 = BasicBlock(width, 2 * width)
+        self.stage2 = BasicBlock(2 * width, 2 * width)
+        self.stage3 = BasicBlock(2 * width, 2 * width)  # (N, 2·width, H/4, W/4)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(2 * width, num_classes)
