@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dl_course.files import DataUnavailable
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status: 0 done, 1 not as it should be, 2 wrong usage."""
@@ -19,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.extra = extra
     try:
         return options.verb(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, DataUnavailable) as error:
         print(f"dl-course: {error}", file=sys.stderr)
         return 1
 
@@ -38,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     verb(lab, "Copy missing chapters to work/ and open JupyterLab there; further options go to JupyterLab.")
     sub = verb(doctor, "Look whether everything is here that the course needs; exit status 1 if not.")
     sub.add_argument("--json", action="store_true", help="print JSON")
+    sub = verb(data, "List the data sets and which of them are here; download those that are named.")
+    sub.add_argument("names", nargs="*", metavar="NAME", help="a data set, such as mnist")
     sub = verb(progress, "Show which exercises you have passed, and what is next.")
     sub.add_argument("chapter", nargs="?", help="a chapter's number, such as 01")
     sub = verb(
@@ -78,6 +82,17 @@ def doctor(options: argparse.Namespace) -> int:
     health = look()
     print(health.to_json() if options.json else health)
     return 0 if health.healthy else 1
+
+
+def data(options: argparse.Namespace) -> int:
+    """List the data sets, or get those that are named."""
+    from dl_course.data import available, load
+
+    for name in options.names:
+        print(load(name))
+    if not options.names:
+        print(available().to_string())
+    return 0
 
 
 def progress(options: argparse.Namespace) -> int:

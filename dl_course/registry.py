@@ -35,7 +35,7 @@ class Registry:
         """Return a decorator that files a builder under the name; ValueError where the name is taken."""
         if name in self._builders:
             raise ValueError(
-                f"{self.kind} '{name}' is registered already, as {self._builders[name].__qualname__}"
+                f"{self.kind} '{name}' is registered already, as {self._builders[name]!r}"
             )
 
         def remember(builder: Builder) -> Builder:

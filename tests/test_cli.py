@@ -117,3 +117,16 @@ def test_the_chapters_of_the_repository_are_what_its_lessons_make(monkeypatch, c
     monkeypatch.chdir(ROOT)
     status = main(["build", "--check"])
     assert status == 0, capsys.readouterr().out
+
+
+def test_data_lists_what_is_here_and_says_what_is_not_to_be_had(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DL_COURSE_DATA", str(tmp_path))
+    assert main(["data"]) == 0
+    listed = capsys.readouterr().out
+    assert "digits" in listed and "to be downloaded" in listed
+    assert main(["data", "digits"]) == 0
+    assert "digits: " in capsys.readouterr().out
+    assert main(["data", "mnist"]) == 1
+    assert "By hand" in capsys.readouterr().err
+    assert main(["data", "digitz"]) == 1
+    assert "did you mean 'digits'" in capsys.readouterr().err

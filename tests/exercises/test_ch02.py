@@ -26,6 +26,11 @@ def _(x, w, b):
     return x @ w.T + b
 
 
+@wrong("linear_forward", "the order matters")
+def _(x, w, b):
+    return w @ x + b
+
+
 @wrong("linear_forward", "number by number")
 def _(x, w, b):
     return x * w + b
@@ -244,6 +249,19 @@ def _(f, x, h=1e-5):
     for i in np.ndindex(x.shape):
         kept = x[i]
         x[i] = kept + h
+        above = f(x)
+        x[i] = kept - h
+        gradient[i] = (above - f(x)) / (2 * h)
+        x[i] = kept
+    return gradient
+
+
+@wrong("numerical_gradient", "make x a float64 copy first")
+def _(f, x, h=1e-5):
+    gradient = np.zeros(x.shape)
+    for i in np.ndindex(x.shape):
+        kept = x[i].copy()
+        x[i] += np.float64(h)
         above = f(x)
         x[i] = kept - h
         gradient[i] = (above - f(x)) / (2 * h)

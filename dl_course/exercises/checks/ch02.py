@@ -33,6 +33,7 @@ class LinearForward(Exercise):
     mistakes: ClassVar = {
         "the bias is missing": lambda x, w, b: x @ w,
         "w comes as (n_in, n_out), so x @ w fits without a transpose": lambda x, w, b: x @ w.T + b,
+        "the order matters: each row of x meets the columns of w, x @ w": lambda x, w, b: w @ x + b,
         "* multiplies number by number; a layer is a matrix product, @": lambda x, w, b: x * w + b,
         "b has a number for each output: add it as a row": lambda x, w, b: x @ w + b[:, None],
     }
@@ -52,7 +53,6 @@ class ReLU(Exercise):
         "np.max finds the largest along an axis; np.maximum goes number by number": lambda x: np.max(x, 0),
         "max and if ask about the whole array at once; np.maximum goes number by number": lambda x: max(x, 0),
         "that is the mask, 1 where x > 0; ReLU keeps the number itself there": lambda x: 1 * (x > 0),
-        "the wrong side is zero: positive numbers stay": lambda x: np.minimum(x, 0),
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -126,8 +126,8 @@ class NumericalGradient(Exercise):
         "at once": "you moved all numbers at once; each has a slope of its own",
         "rows": "you moved a whole row at once; np.ndindex(x.shape) visits single numbers",
         "kept": "put each number back before you move the next",
-        "in place": "put each number back before the next; and move them in a copy, x isn't yours",
         "type": "in float32 or integers a small step is rounded away: make x a float64 copy first",
+        "in place": "put each number back before the next; and move them in a copy, x isn't yours",
     }
     mistakes: ClassVar = {says: partial(_slopes, slip=slip) for slip, says in slips.items()}
 
@@ -242,7 +242,7 @@ class TrainingStep(Exercise):
             shapes = {"w1": (n_in, hidden), "b1": (hidden,), "w2": (hidden, classes), "b2": (classes,)}
             params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
             batch = {"x": rng.normal(size=(n, n_in)), "targets": rng.integers(0, classes, n)}
-            yield {"about": about, "params": params, **batch, "learning_rate": 0.3, "steps": steps}
+            yield {"about": about, **params, **batch, "learning_rate": 0.3, "steps": steps}
 
 
 def _moved(p: Array, v: Array, gradient: Array, rate: float, momentum: float, slip: str = "") -> None:
