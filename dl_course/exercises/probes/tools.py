@@ -50,7 +50,7 @@ def filled(module: nn.Module, seed: int) -> nn.Module:
     """
     with torch.no_grad():
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if not tensor.is_floating_point():
+            if not tensor.is_floating_point() or not tensor.numel():
                 continue
             leaf = name.rpartition(".")[2]
             shape = [size for size in tensor.shape if size != 1]
