@@ -29,9 +29,7 @@ EPOCHS, BATCH, RATE, SEEDS = 9, 64, 1e-2, (0, 1, 2)
 
 def main() -> int:
     torch.set_num_threads(2)
-    print(
-        f"load average before: {os.getloadavg()[0]:.1f} (seconds count on a machine that has nothing else to do)"
-    )
+    print(f"load average before: {os.getloadavg()[0]:.1f} (seconds count on an idle machine)")
     with tempfile.TemporaryDirectory() as root:  # so that nothing comes from a cache
         train, test = (data.load("shapes", split, root=root) for split in ("train", "test"))
         sly, sly_val, sly_test = (data.load("shapes-shortcut", split, root=root) for split in data.SPLITS)

@@ -34,9 +34,7 @@ class Registry:
     def register(self, name: str) -> Callable[[Builder], Builder]:
         """Return a decorator that files a builder under the name; ValueError where the name is taken."""
         if name in self._builders:
-            raise ValueError(
-                f"{self.kind} '{name}' is registered already, as {self._builders[name]!r}"
-            )
+            raise ValueError(f"{self.kind} '{name}' is registered already, as {self._builders[name]!r}")
 
         def remember(builder: Builder) -> Builder:
             self._builders[name] = builder

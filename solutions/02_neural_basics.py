@@ -898,7 +898,7 @@ sns.despine()
 
 # %% [markdown]
 # On the left, momentum comes down fastest. On the right, its lead has shrunk, or is gone: what it gained beyond the
-# others, it gained on pictures that it knows. Chapter 04 is about that gap.
+# others, it gained in part, or wholly, on pictures that it knows. Chapter 04 is about that gap.
 #
 # What have the hidden neurons learned? Each has one weight for each pixel, so its weights are a picture. Red pixels
 # speak for it, blue ones against it.
