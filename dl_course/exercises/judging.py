@@ -118,7 +118,7 @@ def _mistake(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output
 
     def explains(wrong: Any, case: Case, out: Outputs | None) -> bool:
         made = exercise.outputs_of(wrong, case)
-        same_fault = out is not None and made.get("raised") == out.get("raised")
+        same_fault = out is not None and _fault(made) == _fault(out)
         return same_fault and not first_difference(made, out, exercise.rtol, exercise.atol)
 
     pairs = list(_pairs(cases, outputs))
@@ -131,6 +131,11 @@ def _mistake(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output
             if test(wrong):
                 return diagnosis
     return ""
+
+
+def _fault(outputs: Outputs) -> tuple[Any, str]:
+    """What was raised, and its message but for the numbers: a ValueError alone explains nothing."""
+    return outputs.get("raised"), re.sub(r"\d+", "#", str(outputs.get("message", "")))
 
 
 def _pairs(cases: Sequence[Case], outputs: Sequence[Outputs]) -> Iterator[tuple[Case, Outputs | None]]:

@@ -11,6 +11,10 @@ from dl_course.exercises.probes import probe
 from dl_course.exercises.probes.tools import called
 
 
+def refused(x):
+    raise ValueError(f"no sign {abs(x):.3f} is known")
+
+
 @pytest.fixture
 def absolute(monkeypatch):
     monkeypatch.setattr(Exercise, "registered", dict(all_exercises()))
@@ -20,7 +24,7 @@ def absolute(monkeypatch):
 
         name = "absolute"
         reference = staticmethod(abs)
-        mistakes = {"you did nothing": lambda x: x, "you changed the sign": lambda x: -x}
+        mistakes = {"you did nothing": lambda x: x, "you changed the sign": lambda x: -x, "sign": refused}
 
         def cases(self, rng):
             for sign in (-1, 1, -1):
@@ -63,6 +67,17 @@ def test_a_mistake_that_explains_only_the_first_wrong_case_is_named_too(absolute
         absolute(lambda x: calls.append(x) or (x if len(calls) == 1 else 9.0)).difference.diagnosis
         == "you did nothing"
     )
+
+
+def test_an_error_is_explained_by_a_mistake_that_says_the_same_but_for_numbers(absolute):
+    def same(x):
+        raise ValueError(f"no sign {x * x:.3f} is known")
+
+    def other(x):
+        raise ValueError("not enough values to unpack")
+
+    assert absolute(same).difference.diagnosis == "sign"
+    assert absolute(other).difference.diagnosis.startswith("your code raised ValueError")
 
 
 def test_no_outputs_earn_nothing(absolute):
