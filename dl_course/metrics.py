@@ -1,0 +1,49 @@
+"""Running figures of a classifier: one definition of loss and accuracy for training and for evaluation."""
+
+import torch
+from torch import Tensor
+
+
+class Running:
+    """Loss and accuracy of all samples so far, NaN before the first; a short last batch weighs what it holds.
+
+    Adds up on the device it is given, and waits for that only when a figure is read.
+    """
+
+    def __init__(self, num_classes: int | None = None) -> None:
+        self.samples, self._loss, self._sums = 0, torch.zeros(()), torch.zeros(2, num_classes or 0)
+
+    @torch.no_grad()
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss, logits (N, C), and labels (N,) or, as of mixup, probabilities (N, C).
+
+        A mixed label is recognised by its share of the predicted class, as in Zhang et al., "mixup", 2018.
+        """
+        if logits.ndim != 2 or labels.shape not in (logits.shape, logits.shape[:1]):
+            shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
+            raise ValueError(f"needs logits (N, C) and labels (N,) or (N, C); given: {shapes}")
+        if not len(logits):  # and the mean of no losses is NaN
+            return
+        exact = torch.float32 if logits.device.type == "mps" else torch.float64
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        target = (labels if labels.ndim == 2 else labels[:, None] == classes).to(exact)  # (N, C)
+        hit = target * (logits.argmax(1, keepdim=True) == classes)
+        sums, loss = torch.stack([target.sum(0), hit.sum(0)]), loss.to(exact) * len(logits)
+        self._sums, self._loss = (self._sums + sums, self._loss + loss) if self.samples else (sums, loss)
+        self.samples += len(logits)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of a sample."""
+        return self._loss.item() / self.samples if self.samples else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """The share of samples recognised, in [0, 1]."""
+        return self._sums[1].sum().item() / self.samples if self.samples else float("nan")
+
+    @property
+    def per_class(self) -> tuple[Tensor, Tensor]:
+        """Of each class, (C,) on the CPU: the share of its samples recognised, or NaN; their number."""
+        counts, hits = self._sums.cpu()
+        return hits / counts, counts
