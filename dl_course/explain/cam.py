@@ -1,0 +1,76 @@
+"""Grad-CAM: where a convolutional network looks when it names a class.
+
+Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dl_course.explain.maps import Target, at_rest, classes, ready, scores_of
+from dl_course.hooks import mapped, tensors_in, watching
+
+
+def gradcam(
+    model: nn.Module, images: Tensor, layer: str, target: Target = None, *, normalize: bool = True,
+    reshape: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:  # fmt: skip
+    """Return a heat map for each picture, (N, H, W), peak 1; zeros where nothing speaks for the class.
+
+    images: (N, C, H, W) on any device · layer: a name of ``model.named_modules()``, called once, with an
+    output (N, C, h, w) · target: class index, one for all or one a picture, or None for the predicted class ·
+    normalize: False gives the layer's signed maps (N, h, w) · reshape: makes (N, C, h, w) of another output,
+    ``lambda y: y[:, 1:].transpose(1, 2).unflatten(2, (h, w))`` of a ViT's tokens, ``lambda y: y.permute(0, 3,
+    1, 2)`` of Swin's maps. The model is run in eval mode and stays as it was.
+    Raises ValueError for an unknown layer, one without height and width, and targets that are no classes.
+    """
+    with _from_layer(model, images, layer) as (leaf, scores):
+        score = scores.gather(1, classes(target, scores)[:, None]).sum()
+        maps = _weighted(score, leaf, layer, images, reshape)
+    return ready(maps, images, normalize, f"Grad-CAM at '{layer}'")
+
+
+def gradcam_classes(model: nn.Module, image: Tensor, layer: str, targets: Sequence[int]) -> Tensor:
+    """Return a map for each class in targets, (classes, H, W), from one run of one image, (C, H, W)."""
+    with _from_layer(model, image[None], layer) as (leaf, scores):
+        chosen = scores[0, classes(targets, scores.expand(len(targets), -1))]
+        maps = torch.cat([_weighted(score, leaf, layer, image[None]) for score in chosen])
+    return ready(maps, image[None], True, f"Grad-CAM at '{layer}'")
+
+
+@contextmanager
+def _from_layer(model: nn.Module, images: Tensor, layer: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give the layer's output and the scores, with autograd's graph between them and nowhere else."""
+    leaves: list[Tensor] = []
+
+    def leave(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        leaves.extend(tensor.detach().requires_grad_() for tensor in tensors_in(output))
+        if len(leaves) != 1:
+            raise ValueError(
+                f"layer '{layer}' puts out {len(leaves)} tensors in one run: try the block around it"
+            )
+        torch.set_grad_enabled(True)
+        return mapped(lambda tensor: leaves[0].clone(), output)  # what follows may work in place
+
+    with at_rest(model, images) as images:
+        with torch.no_grad(), watching(model, leave, layers=[layer]):
+            output = model(images)
+        if not leaves:
+            raise ValueError(f"layer '{layer}' is not called when {type(model).__name__} runs")
+        yield leaves[0], scores_of(output, len(images))
+
+
+def _weighted(score: Tensor, leaf: Tensor, layer: str, images: Tensor, reshape: Any = None) -> Tensor:
+    """Return Σ_k α_k·A_k, (N, h, w), where α_k is the mean of ∂score/∂A_k over places (equation 1)."""
+    gradient = torch.autograd.grad(score, leaf, retain_graph=True, allow_unused=True)[0]
+    if gradient is None:
+        raise ValueError(f"the scores do not depend on layer '{layer}'")
+    activation, gradient = (reshape(y) if reshape else y for y in (leaf.detach(), gradient))
+    shape, most = tuple(activation.shape), images.shape
+    if len(shape) != 4 or shape[2] > most[2] or shape[3] > most[3]:
+        raise ValueError(f"layer '{layer}' has no spatial output (N, C, h, w) but {shape}: give reshape")
+    precise = torch.promote_types(activation.dtype, torch.float32)
+    return torch.einsum("nkhw,nk->nhw", activation.to(precise), gradient.to(precise).mean((2, 3)))
