@@ -4,6 +4,20 @@ import torch
 from torch import Tensor
 
 
+def recognised(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return how far each sample is recognised, (N,): 0 or 1, of probabilities the predicted class's share.
+
+    logits: (N, C) · labels: (N,) or, as of mixup (Zhang et al., 2018), probabilities (N, C); else ValueError.
+    """
+    if logits.ndim != 2 or labels.shape not in (logits.shape, logits.shape[:1]):
+        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"needs logits (N, C) and labels (N,) or (N, C); given: {shapes}")
+    predicted = logits.argmax(1)
+    if labels.ndim == 1:
+        return (predicted == labels).float()
+    return labels.gather(1, predicted[:, None])[:, 0].float()
+
+
 class Running:
     """Loss and accuracy of all samples so far, NaN before the first; a short last batch weighs what it holds.
 
@@ -15,19 +29,13 @@ class Running:
 
     @torch.no_grad()
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, logits (N, C), and labels (N,) or, as of mixup, probabilities (N, C).
-
-        A mixed label is recognised by its share of the predicted class, as in Zhang et al., "mixup", 2018.
-        """
-        if logits.ndim != 2 or labels.shape not in (logits.shape, logits.shape[:1]):
-            shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-            raise ValueError(f"needs logits (N, C) and labels (N,) or (N, C); given: {shapes}")
-        if not len(logits):  # and the mean of no losses is NaN
+        """Add a batch: its mean loss, logits (N, C), labels as ``recognised`` takes them."""
+        if not len(hits := recognised(logits, labels)):  # and the mean of no losses is NaN
             return
         exact = torch.float32 if logits.device.type == "mps" else torch.float64
         classes = torch.arange(logits.shape[1], device=logits.device)
         target = (labels if labels.ndim == 2 else labels[:, None] == classes).to(exact)  # (N, C)
-        hit = target * (logits.argmax(1, keepdim=True) == classes)
+        hit = hits.to(exact)[:, None] * (logits.argmax(1, keepdim=True) == classes)
         sums, loss = torch.stack([target.sum(0), hit.sum(0)]), loss.to(exact) * len(logits)
         self._sums, self._loss = (self._sums + sums, self._loss + loss) if self.samples else (sums, loss)
         self.samples += len(logits)

@@ -1,5 +1,6 @@
 """Clipping: one scale for all gradients, so that the step gets shorter and keeps its direction."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -20,6 +21,8 @@ def clip_by_global_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) 
     values = [g.coalesce().values() if g.is_sparse else g for g in gradients] or [torch.zeros(1)]
     norms = [vector_norm(v, dtype=torch.promote_types(v.dtype, torch.float32)) for v in values]
     norm = vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+    if max_norm == math.inf:
+        return norm
     scale = torch.where(norm.isfinite(), (max_norm / (norm + 1e-6)).clamp(max=1.0), 1.0)
     for gradient in gradients:
         gradient.mul_(scale.to(gradient.device))

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
 from dl_course.hooks import evaluating
-from dl_course.metrics import Running
+from dl_course.metrics import recognised
 from dl_course.runtime import pick_device
 from dl_course.training import problems
 from dl_course.training.callbacks import CSVLog
@@ -25,11 +25,9 @@ from dl_course.training.positions import position, random_state, set_position, s
 Batch = tuple[Tensor, Tensor]
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the fraction of a batch recognised; logits (N, C), labels (N,) or probabilities (N, C)."""
-    running = Running()
-    running.update(logits.new_zeros(()), logits, labels)
-    return running.accuracy
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of a batch recognised; logits (N, C), labels (N,) or probabilities (N, C)."""
+    return recognised(logits, labels).mean()
 
 
 class Trainer:
