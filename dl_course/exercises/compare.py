@@ -56,6 +56,10 @@ def first_difference(expected: Any, got: Any, rtol: float, atol: float, where: s
 def recognise(expected: np.ndarray, got: np.ndarray, rtol: float, atol: float, where: str = "") -> str:
     """Return what a wrong array is to the right one, in a beginner's words; "" where it is nothing known."""
 
+    expected, got = (
+        a.astype(int) if a.dtype.kind == "b" else a for a in (expected, got)
+    )  # bools have no minus
+
     def like(a: np.ndarray, b: np.ndarray) -> bool:
         return a.shape == b.shape and np.allclose(a, b, rtol, atol)
 

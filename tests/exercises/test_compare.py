@@ -104,3 +104,10 @@ def test_an_expected_error_must_come_and_an_unexpected_one_must_not():
     assert "must be refused" in differs(refused, fine).diagnosis
     assert "raised KeyError" in differs(refused, {"raised": "KeyError"}).diagnosis
     assert "raised ValueError" in differs(fine, refused).diagnosis
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"), [(True, False), (np.array([True, False]), np.array([False, False]))]
+)
+def test_a_wrong_boolean_is_a_difference_like_any_other(expected, got):
+    assert first_difference({"done": expected}, {"done": got}, 1e-4, 1e-5).where == "done"
