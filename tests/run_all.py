@@ -13,7 +13,7 @@ BUDGET_S = 25 * 60  # on 2 cores, for the complete course
 
 PARTS = {
     "ruff": [BIN / "ruff", "check", "."],
-    "format": [BIN / "ruff", "format", "--check", "dl_course", "tests", "benchmarks", "conftest.py"],
+    "format": [BIN / "ruff", "format", "--check", "."],
     "mypy": [BIN / "mypy"],
     "floors": [BIN / "lint-imports"],
     "chapters built": [BIN / "dl-course", "build", "--check"],
