@@ -1,6 +1,7 @@
 """Trackers: what other programs show of a training, TensorBoard here and Weights & Biases elsewhere."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class TensorBoard:
             low, high = pictures.aminmax()
             self._writer.add_images("first batch", (pictures - low) / (high - low), trainer.step)
         try:
-            with preserved(trainer.model), evaluating(trainer.model):
+            with preserved(trainer.model), evaluating(trainer.model), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*torch.jit")  # TensorBoard's only way to a graph
                 self._writer.add_graph(trainer.model, pictures)
         except Exception as error:
             logging.getLogger("dl_course").warning("TensorBoard: no graph of this model: %s", error)

@@ -39,7 +39,8 @@ class Trainer:
     to an update, by the gradient of all their samples' mean (BatchNorm still sees one batch at a time) ·
     max_grad_norm: clip to this global norm · callbacks: objects with any of the methods problems.EVENTS, all
     called with the Trainer · output_dir: where latest.pt, best.pt and history.csv go · metrics: by name,
-    functions of (outputs, labels) that are means over the batch; by default the accuracy, {} for none.
+    functions of (outputs, labels) that are means over the batch; by default the accuracy, {} for none ·
+    progress: whether to show a bar.
     A model in train mode keeps the flags of its parts: a BatchNorm that you froze stays frozen.
     """
 
@@ -50,6 +51,7 @@ class Trainer:
         max_grad_norm: float | None = None, callbacks: Iterable[Any] = (),
         output_dir: str | Path | None = None,
         metrics: Mapping[str, Callable[[Any, Tensor], Any]] | None = None,
+        progress: bool = True,
     ) -> None:  # fmt: skip
         self.device = pick_device(device)
         self.model = model.to(self.device)
@@ -65,6 +67,7 @@ class Trainer:
         # Checkpoints come last, so that they hold what the others know of the epoch.
         self.callbacks = sorted([*callbacks, *folder], key=lambda each: isinstance(each, Checkpoint))
         problems.check_parts(self)
+        self.progress = progress
         self.history, self.stopped = History(), ""  # why fit ended early; a callback sets it to end fit
         self.epoch = self.step = self.batch = 0  # epochs done, updates done, batches used in this epoch
         self.inputs = torch.empty(0)  # of the last batch, for callbacks
@@ -85,7 +88,8 @@ class Trainer:
         self._tell("fit_start")
         done = self.epoch * batches + self.batch
         try:
-            with tqdm(total=epochs * batches or None, initial=done, unit="batch", mininterval=0.5) as bar:
+            shown = {"unit": "batch", "mininterval": 0.5, "disable": not self.progress}
+            with tqdm(total=epochs * batches or None, initial=done, **shown) as bar:
                 while self.epoch < epochs and not self.stopped:
                     self._train_epoch(bar)
                     start = perf_counter()

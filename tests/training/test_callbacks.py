@@ -94,6 +94,7 @@ def test_the_live_plot_draws_over_its_picture_after_every_epoch_and_closes_it(mo
         shown.append(("display", len(figure.axes[0].lines[0].get_xdata())))
         return Handle()
 
+    plt.close(plt.figure())  # pyplot asks once, with its first figure, whether it runs in IPython
     monkeypatch.setattr(getipython, "get_ipython", lambda: type("Shell", (), {"kernel": 1})())
     monkeypatch.setattr(IPython.display, "display", display)
     open_before = plt.get_fignums()
