@@ -2,11 +2,12 @@
 
     DL_COURSE_DATA=… python benchmarks/mnist_99.py [seed …]
 
-The classic is the recipe of pytorch/examples' mnist/main.py, written from its description: two 3×3
-convolutions of 32 and 64 channels, dropout, Adadelta at 1.0 times 0.7 an epoch, batches of 64, torchvision's
-pictures through torch's DataLoader. In between stands the same recipe with our loader, so that the gain of
-the loader and that of the recipe stand apart. All three see the same 60,000 pictures, are evaluated after
-every epoch, and are timed from the first batch to the end of the evaluation that finds 99.0 %.
+Ours is DigitNet, 16 channels wide, by one-cycle SGD in batches of 96, pictures as one sliced tensor. The
+classic is the recipe of pytorch/examples' mnist/main.py, written from its description: two 3×3 convolutions
+of 32 and 64 channels, dropout, Adadelta at 1.0 times 0.7 an epoch, batches of 64, torchvision's pictures
+through torch's DataLoader. In between stands the same recipe with our loader, so that the gain of the loader
+and that of the recipe stand apart. All three see the same 60,000 pictures, are evaluated after every epoch,
+and are timed from the first batch to the end of the evaluation that finds 99.0 %.
 Exits 1 where ours takes more than 1/15 of the classic's time (medians of the seeds).
 """
 
@@ -22,12 +23,12 @@ from torchvision import datasets, transforms
 
 from dl_course import data
 from dl_course.files import data_root
-from dl_course.models import SimpleCNN
+from dl_course.models import DigitNet
 from dl_course.runtime import preserved_rng
 from dl_course.training import Trainer, schedules
 
 GOAL, LIMIT, NORM = 0.99, 14, ((0.1307,), (0.3081,))
-EPOCHS, BATCH, PEAK = 2, 256, 0.3  # of ours
+BATCH, PEAK = 96, 0.2  # of ours, chosen on 6,000 pictures held out of training
 
 
 class Classic(nn.Sequential):
@@ -83,32 +84,23 @@ def classic(loaders):
 
 
 def quick(loaders):
-    """Return seconds and epochs of ours: a small CNN with batch norm, one-cycle SGD, the Trainer."""
-    model = SimpleCNN()
+    """Return seconds and epochs of ours: a small CNN with batch norm, one-cycle SGD, the Trainer.
+
+    The cycle is one epoch long; where that isn't enough, another follows.
+    """
+    model, start = DigitNet(width=16), time.perf_counter()
     optimizer = torch.optim.SGD(model.parameters(), PEAK, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = schedules.build("one-cycle", optimizer, epochs=EPOCHS, steps_per_epoch=len(loaders[0]))
-    goal = Goal()
-    trainer = Trainer(
-        model, *loaders, loss_fn=nn.CrossEntropyLoss(), optimizer=optimizer, scheduler=schedule,
-        device="cpu", callbacks=[goal],
-    )  # fmt: skip
-    start = time.perf_counter()
-    history = trainer.fit(EPOCHS)
-    print(f"    ours: {history.epochs.val_accuracy.tolist()}", flush=True)
-    if not goal.seconds:
-        raise SystemExit(f"ours did not reach {GOAL} in {EPOCHS} epochs")
-    return goal.seconds - start, goal.epoch
-
-
-class Goal:
-    """Notes when the goal is reached, and ends the training."""
-
-    seconds = epoch = 0
-
-    def epoch_end(self, trainer) -> None:
-        """Compare, once an epoch."""
-        if trainer.history.last["val_accuracy"] >= GOAL:
-            self.seconds, self.epoch, trainer.stopped = time.perf_counter(), trainer.epoch, "goal"
+    for epoch in range(1, LIMIT + 1):
+        schedule = schedules.build("one-cycle", optimizer, epochs=1, steps_per_epoch=len(loaders[0]))
+        trainer = Trainer(
+            model, *loaders, loss_fn=nn.CrossEntropyLoss(), optimizer=optimizer, scheduler=schedule,
+            device="cpu", progress=False,
+        )  # fmt: skip
+        right = trainer.fit(1).last["val_accuracy"]
+        print(f"    ours, epoch {epoch}: {right:.4f} {time.perf_counter() - start:.1f} s", flush=True)
+        if right >= GOAL:
+            return time.perf_counter() - start, epoch
+    raise SystemExit(f"ours did not reach {GOAL} in {LIMIT} epochs")
 
 
 def main() -> int:

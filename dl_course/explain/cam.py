@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dl_course.explain.maps import Target, at_rest, classes, ready, scores_of
+from dl_course.explain.maps import Target, at_rest, channels_last, classes, ready, scores_of
 from dl_course.hooks import mapped, tensors_in, watching
 
 
@@ -72,5 +72,8 @@ def _weighted(score: Tensor, leaf: Tensor, layer: str, images: Tensor, reshape: 
     shape, most = tuple(activation.shape), images.shape
     if len(shape) != 4 or shape[2] > most[2] or shape[3] > most[3]:
         raise ValueError(f"layer '{layer}' has no spatial output (N, C, h, w) but {shape}: give reshape")
+    if not reshape and channels_last(shape, images):
+        way = "reshape=lambda y: y.permute(0, 3, 1, 2)"
+        raise ValueError(f"layer '{layer}' has its channels last, {shape}: give {way}")
     precise = torch.promote_types(activation.dtype, torch.float32)
     return torch.einsum("nkhw,nk->nhw", activation.to(precise), gradient.to(precise).mean((2, 3)))

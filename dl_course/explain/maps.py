@@ -46,6 +46,13 @@ def classes(target: Target, scores: Tensor) -> Tensor:
     return given.long().expand(count)
 
 
+def channels_last(shape: Sequence[int], images: Tensor) -> bool:
+    """Whether maps of that shape, in proportion to the images (N, C, H, W), can only be (N, h, w, C)."""
+    high, wide = images.shape[2:]
+    fits = [abs(h * wide - w * high) <= max(high, wide) for h, w in (shape[1:3], shape[2:])]  # to a pixel
+    return fits == [True, False]
+
+
 def ready(maps: Tensor, images: Tensor, normalize: bool, method: str) -> Tensor:
     """Return maps (N, h, w) as they are; normalized: their positive part, enlarged to the images, peak 1."""
     if not normalize:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,10 @@ class Checkpoint:
         self.best = float("nan")
 
     def fit_start(self, trainer: Any) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove what a killed process left half-written; warn where another run lies in the folder."""
+        if not trainer.step and (self.folder / "latest.pt").exists():
+            way = "trainer.resume('latest') before fit goes on from it, another folder keeps both"
+            warnings.warn(f"{self.folder} holds an earlier run, which this one replaces; {way}", stacklevel=4)
         for part in self.folder.glob(".*.pt.*.part"):
             part.unlink()
 

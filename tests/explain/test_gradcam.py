@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
+from torchvision.ops import Permute
 
 from dl_course import data
 from dl_course.explain import gradcam, gradcam_classes, pointing_game
@@ -38,6 +39,11 @@ class Cam(nn.Module):
         x = self.relu(self.norm(self.conv(x)))
         self.lstm(x.flatten(2).transpose(1, 2))
         return self.fc(x.mean((2, 3))) + 0 * aside.detach().sum()
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((1, 2))
 
 
 def made(build, seed=0):
@@ -190,6 +196,18 @@ def test_tokens_and_channels_last_are_taken_with_a_reshape():
     swin = network("swin_t")
     maps = gradcam(swin, x, "features.7", normalize=False, reshape=lambda y: y.permute(0, 3, 1, 2))
     assert maps.shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (60, 36), (36, 60)])
+def test_channels_last_are_not_taken_for_places(shape):
+    conv, fc = nn.Conv2d(3, 12, 3, stride=3), nn.Linear(12, 4)
+    last = nn.Sequential(conv, Permute([0, 2, 3, 1]), nn.ReLU(), Mean(), fc)
+    first = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), fc)
+    x = torch.rand(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"'2' has its channels last, .*reshape=lambda y: y.permute"):
+        gradcam(last, x, "2", 1)
+    as_asked = gradcam(last, x, "2", 1, normalize=False, reshape=lambda y: y.permute(0, 3, 1, 2))
+    torch.testing.assert_close(as_asked, gradcam(first, x, "1", 1, normalize=False))
 
 
 def test_a_network_with_two_outputs_that_could_be_the_scores_is_refused():

@@ -164,6 +164,17 @@ def test_resuming_where_there_is_nothing_yet_starts_afresh(tmp_path):
         trainer(net()).resume()
 
 
+def test_a_folder_of_another_run_is_not_replaced_without_a_word(tmp_path, recwarn):
+    build(tmp_path).fit(1)
+    gone_on = build(tmp_path)
+    gone_on.resume()
+    gone_on.fit(2)
+    gone_on.fit(3)
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"holds an earlier run.*resume\('latest'\)"):
+        build(tmp_path).fit(1)
+
+
 def test_resuming_another_training_is_refused_by_the_name_of_what_is_missing(tmp_path):
     build(tmp_path).fit(1)
     save(tmp_path / "weights.pt", {"model": net().state_dict()})
