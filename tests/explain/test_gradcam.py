@@ -210,6 +210,13 @@ def test_channels_last_are_not_taken_for_places(shape):
     torch.testing.assert_close(as_asked, gradcam(first, x, "1", 1, normalize=False))
 
 
+def test_where_channels_may_come_first_they_do():
+    conv, x = nn.Conv2d(3, 16, 3, stride=3), torch.rand(1, 3, 48, 48)
+    net = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
+    expected = torch.relu(conv(x)) * net[4].weight[1, :, None, None] / 16**2
+    torch.testing.assert_close(gradcam(net, x, "1", 1, normalize=False), expected.sum(1).detach())
+
+
 def test_a_network_with_two_outputs_that_could_be_the_scores_is_refused():
     class Twice(Cam):
         def forward(self, x):
