@@ -33,16 +33,6 @@ from dl_course import check, hint, progress, solution
 sns.set_theme(style="white", palette="colorblind")
 
 # %% [markdown]
-# (Long trainings show a progress bar. Those below take seconds, so we switch the bars off.)
-
-# %%
-from functools import partialmethod
-
-from tqdm.auto import tqdm
-
-tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
-
-# %% [markdown]
 # `describe` asks the questions that one should ask of any collection of pictures.
 
 # %%
@@ -291,7 +281,6 @@ def train_step(
     return loss.item()
     ### END SOLUTION
 
-
 # %% tags=["check"]
 check(train_step)
 
@@ -411,7 +400,6 @@ def evaluate(model: nn.Module, batches) -> tuple[float, float]:
     return loss / count, hits / count
     ### END SOLUTION
 
-
 # %% tags=["check"]
 check(evaluate)
 
@@ -481,7 +469,8 @@ sns.despine()
 #
 # Your loop is short because it can do little. A real one also moves the schedule, clips gradients, writes checkpoints,
 # stops in time, and stays readable. The course's `Trainer` is such a loop, built from parts that you may use without
-# it. Look into it once: `Trainer??` shows its source, and its heart is a page long.
+# it. Look into it once: `Trainer??` shows its source, and its heart is a page long. (Long trainings show a progress
+# bar. Those below take seconds, so we switch it off.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course import training
@@ -489,7 +478,7 @@ from dl_course.training import Trainer
 
 model = new_model()
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-parts = {"loss_fn": F.cross_entropy, "optimizer": optimizer}
+parts = {"loss_fn": F.cross_entropy, "optimizer": optimizer, "progress": False}
 trainer = Trainer(model, loader(digits, 64, shuffle=True), val_loader, **parts)
 history = trainer.fit(epochs=4)
 history
@@ -536,7 +525,7 @@ def new_trainer(
     moves = make(optimizer, model, learning_rate=rate, weight_decay=decay)
     size = {"epochs": epochs, "steps_per_epoch": len(batches)}
     plan = training.schedules.build(schedule, moves, **size) if schedule else None
-    parts = {"loss_fn": loss_fn, "optimizer": moves, "scheduler": plan}
+    parts = {"loss_fn": loss_fn, "optimizer": moves, "scheduler": plan, "progress": False}
     return Trainer(model, batches, val_loader, **parts, **options)
 
 # %% [markdown]
@@ -579,7 +568,7 @@ from dl_course.diagnostics import find_learning_rate
 model = new_model()
 optimizer = training.optimizers.build("sgd", model, learning_rate=0.1)
 before = [tensor.clone() for tensor in model.state_dict().values()]
-options = {"start": 1e-4, "end": 10, "steps": 60}
+options = {"start": 1e-4, "end": 10, "steps": 60, "progress": False}
 curve = find_learning_rate(model, train_loader, F.cross_entropy, optimizer, **options)
 _ = curve.plot()
 curve
@@ -656,7 +645,6 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
     done = min(1.0, (step - warmup) / (total - warmup))
     return (1 + np.cos(np.pi * done)) / 2
     ### END SOLUTION
-
 
 # %% tags=["check"]
 check(warmup_cosine)
@@ -764,7 +752,6 @@ class EarlyStopping:
             self.waited += 1
         return self.waited >= self.patience
         ### END SOLUTION
-
 
 # %% tags=["check"]
 check(EarlyStopping)
@@ -907,7 +894,6 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
     return -(weight * log_p).mean()
     ### END SOLUTION
 
-
 # %% tags=["check"]
 check(focal_loss)
 
@@ -1005,7 +991,6 @@ def accumulated_step(model: nn.Module, optimizer: torch.optim.Optimizer, batches
     return total
     ### END SOLUTION
 
-
 # %% tags=["check"]
 check(accumulated_step)
 
@@ -1057,7 +1042,6 @@ def clip_by_global_norm(gradients: list[Tensor], max_norm: float) -> Tensor:
             gradient *= max_norm / norm
     return norm
     ### END SOLUTION
-
 
 # %% tags=["check"]
 check(clip_by_global_norm)
@@ -1226,13 +1210,10 @@ print(", ".join(best))
 # network's graph, and histograms of weights and gradients.
 
 # %%
-import warnings
-
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dl_course.training import TensorBoard
 
-warnings.filterwarnings("ignore", message=".*torch.jit")  # by which TensorBoard gets the graph
 new_trainer(callbacks=[TensorBoard(folder / "board")]).fit(2)
 
 written = EventAccumulator(str(folder / "board")).Reload().Tags()
