@@ -1,10 +1,14 @@
 """A made-up chapter in one real kernel: what Run All does with answers, and which outputs are kept."""
 
 import json
+from base64 import b64decode, b64encode
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 from dl_course.authoring import execute as module
 from dl_course.authoring.build import chapter
@@ -137,6 +141,19 @@ def test_a_picture_is_stored_with_its_words(ran):
     assert "image/png" in output.data and output.metadata["image/png"] == {"alt": "One dark point"}
 
 
+@pytest.mark.parametrize("alpha, mode", [(255, "RGB"), (254, "RGBA")])
+def test_a_stored_picture_has_the_same_pixels_in_fewer_bytes(alpha, mode):
+    drawn = np.full((60, 80, 4), 255, np.uint8)
+    drawn[20:40, 10:70, :3] = np.random.default_rng(0).integers(0, 255, (20, 60, 3))
+    drawn[0, 0, 3] = alpha
+    Image.fromarray(drawn).save(file := BytesIO(), "PNG", compress_level=1)
+    output = new_output("display_data", {"image/png": b64encode(file.getvalue()).decode()})
+    png = b64decode(module._fit(output, new_code_cell("", metadata={"alt": "Dots"})).data["image/png"])
+    assert len(png) < len(file.getvalue())
+    stored = Image.open(BytesIO(png))
+    assert stored.mode == mode and np.array_equal(np.array(stored.convert("RGBA")), drawn)
+
+
 def test_a_widget_leaves_its_text_and_no_view_or_state(ran):
     (output,) = outputs_after(ran, "IntSlider")
     assert output.data == {"text/plain": "IntSlider(value=3)"}
@@ -166,7 +183,7 @@ def test_a_picture_without_words_is_refused_with_its_cell(monkeypatch):
             self.notebook = notebook
 
         def execute(self, env):
-            self.notebook.cells[0].outputs = [new_output("display_data", {"image/png": "…"})]
+            self.notebook.cells[0].outputs = [new_output("display_data", {"image/png": "iVBORw0KGgo="})]
 
     monkeypatch.setattr(module, "NotebookClient", Client)
     with pytest.raises(LessonError, match=r'no alt="…"(.|\n)*plot_something'):
