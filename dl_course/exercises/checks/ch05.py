@@ -1,0 +1,250 @@
+"""Judging chapter 05: what is seen inside a network. The right answers can be told to make a slip."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dl_course.exercises.compare import Difference
+from dl_course.exercises.judging import Exercise
+from dl_course.exercises.probes import Case, Outputs
+from dl_course.hooks import capture
+
+
+def _draw(rng: np.random.Generator, low: int, high: int) -> int:
+    return int(rng.integers(low, high + 1))
+
+
+def _slipping(answer: Callable, slips: Mapping[str, str]) -> dict[str, Any]:
+    return {says: partial(answer, slip=slip) for slip, says in slips.items()}
+
+
+def _network(rng: np.random.Generator, about: str, n: int, **more: Any) -> Case:
+    x = rng.normal(size=(n, 2, _draw(rng, 8, 10), _draw(rng, 11, 14))).astype(np.float32)
+    sizes = {"channels": _draw(rng, 4, 6), "classes": _draw(rng, 4, 7), "seed": _draw(rng, 0, 9999)}
+    return {"about": about, "x": x, "breaks": False, **sizes, **more}
+
+
+NEXT, BEFORE = {"more": "after", "body.norm": "body.act"}, {"more": "body.act", "body.norm": "body.conv"}
+
+
+def _captured(model: nn.Module, layer: str, x: Tensor, slip: str = "") -> Tensor:
+    # Not copied, a layer's output is what the next one made of it in place: that one's output.
+    layer = {"no copy": NEXT, "input": BEFORE}.get(slip, {}).get(layer, layer)
+    with capture(model, layer) as seen:
+        model(x)
+    return seen[layer][0].activation
+
+
+LEFT = {
+    "hooks left": "your hook is still on the network: keep the handle, and call handle.remove()",
+    "hooks left by it": "when the network breaks, your hook stays: remove it in a `finally:`",
+    "parameters with a gradient": "backward() fills parameters, too: use torch.autograd.grad(score, kept)",
+    "tied to the graph": "it drags the graph of the whole run along: detach it",
+    "the error": "the network broke, and you kept that from your caller: let the error fly on",
+}
+
+
+def _in_words(found: Difference | None) -> Difference | None:
+    return found and replace(found, diagnosis=LEFT.get(found.where, found.diagnosis))
+
+
+class ActivationOf(Exercise):
+    """Capture with a hook, and remove it."""
+
+    name = "activation_of"
+    points = 2
+    not_allowed = ("capture", "watching", "create_feature_extractor", "dl_course.hooks")
+    hints = (
+        "`model.get_submodule(layer).register_forward_hook(function)` hooks a layer, and gives a handle.",
+        "It is called with (module, inputs, output): append `output.detach().clone()` to a list of yours.",
+        "Run the network in `try:`, and call `handle.remove()` in `finally:`.",
+    )
+    reference = staticmethod(_captured)
+    mistakes: ClassVar = _slipping(_captured, {
+        "no copy": "the next layer worked in place, and wrote over what you kept: clone it in the hook",
+        "input": "that is what went into the layer; a hook is called with (module, inputs, output)",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        yield _network(rng, "a layer with nothing in place behind it", 2, layer="body.act")
+        yield _network(rng, "a layer before a ReLU that works in place", 3, layer="more")
+        yield _network(rng, "networks that work, and break", 1, layer="body.norm")
+        yield _network(rng, "networks that work, and break", 2, layer="body.norm", breaks=True)
+
+    def judge(self, case: Case, outputs: Outputs) -> Difference | None:
+        return _in_words(super().judge(case, outputs))
+
+
+def _dead(batches: Sequence[Tensor], slip: str = "") -> Any:
+    if slip == "averaged":
+        return float(np.mean([_dead([batch]) for batch in batches]))
+    everything = torch.cat(list(batches))
+    quiet = (everything == 0 if slip == "not zero" else everything <= 0).reshape(*everything.shape[:2], -1)
+    return {"zeros": quiet, "places": quiet.all(0)}.get(slip, quiet.all(2).all(0)).float().mean()
+
+
+class DeadShare(Exercise):
+    """The share of dead units."""
+
+    name = "dead_share"
+    not_allowed = ("dead_units", "dl_course.diagnostics")
+    hints = (
+        "The second axis is the units. A unit is alive as soon as *one* of its numbers is above 0, anywhere.",
+        "`(batch > 0).transpose(0, 1).flatten(1).any(1)` is who is alive in a batch; join batches with `|`.",
+    )
+    reference = staticmethod(_dead)
+    mistakes: ClassVar = _slipping(_dead, {
+        "zeros": "that is the share of zeros among all numbers; a dead unit has nothing else",
+        "averaged": "that is the mean of the batches' shares: a unit may wake up in another batch",
+        "places": "a channel is one unit, with all its places: one of them is enough to be alive",
+        "not zero": "a number below 0 isn't active either: ask for > 0, not for == 0",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        last = _draw(rng, 1, 3)
+        kinds: dict[str, tuple[list[int], tuple[int, ...], float]] = {  # batches, places, slope below 0
+            "one batch of a linear layer": ([5 + last], (), 0.0),
+            "batches of a linear layer": ([6, 6, last], (), 0.0),
+            "batches of feature maps": ([5, 5, last], (_draw(rng, 3, 4), 5), 0.0),
+            "a leaky ReLU": ([4, last], (3, 2), 0.3),
+        }
+        for about, (sizes, shape, slope) in kinds.items():
+            units, dead = _draw(rng, 9, 16), _draw(rng, 2, 5)
+            x, order = rng.normal(size=(sum(sizes), units, int(np.prod(shape)))), rng.permutation(units)
+            x[:, order[: dead + 2]] = -np.abs(x[:, order[: dead + 2]])
+            x[0, order[dead : dead + 2], -1] = 1  # two wake up once
+            y = np.where(x > 0, x, slope * x).astype(np.float32).reshape(*x.shape[:2], *shape)
+            yield {"about": about, "batches": np.split(y, np.cumsum(sizes)[:-1])}
+
+
+def _ratios(model: nn.Module, slip: str = "") -> dict[str, float | None]:
+    def ratio(weight: Tensor) -> float | None:
+        grad = torch.zeros_like(weight) if weight.grad is None and slip == "zero" else weight.grad
+        if grad is None or slip == "none" and not grad.any():
+            return None
+        over, under = grad.norm(), weight.detach().norm()
+        return float({"alone": over, "upside down": under / over}.get(slip, over / under))
+
+    weights = {name: weight for name, weight in model.named_parameters() if weight.ndim > 1}
+    return {name: ratio(w) for name, w in weights.items() if slip != "skip" or w.grad is not None}
+
+
+class GradientRatios(Exercise):
+    """A table of the gradient's flow."""
+
+    name = "gradient_ratios"
+    not_allowed = ("gradient_flow", "gradient_statistics", "dl_course.diagnostics")
+    hints = (
+        "`model.named_parameters()` gives names and parameters; matrices and kernels have `ndim >= 2`.",
+        "`(parameter.grad.norm() / parameter.norm()).item()`; where `parameter.grad is None`, None.",
+    )
+    reference = staticmethod(_ratios)
+    mistakes: ClassVar = _slipping(_ratios, {
+        "zero": "no gradient at all isn't a gradient of zero: put None into the table",
+        "none": "a gradient of zero did arrive: it counts as 0.0, not as None",
+        "skip": "a parameter without a gradient belongs in the table, with None: one looks for just that",
+        "alone": "that is the gradient's norm; divide it by the weight's",
+        "upside down": "that is weight / gradient: the other way round",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        body = ["body.conv.weight", "body.conv.bias"]
+        kinds = {"a layer left out": ([], 0), "a frozen layer": (body, 0), "silent units": ([], -1e3)}
+        for about, (frozen, shift) in kinds.items():
+            case = _network(rng, about, n := _draw(rng, 3, 5), frozen=frozen, shift=shift)
+            yield case | {"labels": rng.integers(case["classes"], size=n).tolist()}
+
+
+def _cam(model: nn.Module, layer: str, images: Tensor, targets: Tensor, slip: str = "") -> Tensor:
+    layer, images = NEXT.get(layer, layer) if slip == "no copy" else layer, images.clone().requires_grad_()
+    with capture(model, layer, gradients=True) as seen:
+        scores = model(images).softmax(1) if slip == "softmax" else model(images)
+    chosen = scores.gather(1, (scores.argmax(1) if slip == "predicted" else targets)[:, None])
+    torch.autograd.grad(chosen.sum(), images)
+    grad, kept = seen[layer][0].gradient, seen[layer][0].activation
+    weights = grad if slip == "local" else grad.mean((0, 2, 3) if slip == "batch" else (2, 3), keepdim=True)
+    parts = weights * kept * (grad[0, 0].numel() if slip == "sum" else 1)
+    maps = (parts.clamp(min=0) if slip == "early" else parts).sum(1)
+    return maps if slip == "no relu" else maps.clamp(min=0)
+
+
+class GradCAM(Exercise):
+    """Grad-CAM."""
+
+    name = "grad_cam"
+    points = 2
+    not_allowed = ("gradcam", "gradcam_classes", "LayerGradCam", "captum", "capture", "dl_course.explain")
+    hints = (
+        "The hook keeps `output` itself, in the graph, and returns `output.clone()` for the next layers.",
+        "`torch.autograd.grad(score, kept)[0]`: let score be `scores[range(len(images)), targets].sum()`.",
+        "Weights are the gradient's `mean((2, 3), keepdim=True)`; weigh, `sum(1)`, and cut off below 0.",
+    )
+    reference = staticmethod(_cam)
+    mistakes: ClassVar = _slipping(_cam, {
+        "no copy": "the next layer worked in place on what you kept: let the hook return a clone",
+        "no relu": "what speaks against the class is still in the map: cut it off at 0",
+        "local": "average the gradient over height and width first: one weight a channel",
+        "sum": "the gradient is averaged over height and width, not summed",
+        "batch": "every picture has weights of its own: average over height and width, not over the batch",
+        "early": "first add the channels, then cut off at 0: channels may speak against the class, too",
+        "softmax": "take the score itself, before softmax",
+        "predicted": "you explain the predicted class; `targets` asks for others",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        kinds = {"one picture": (1, "body.act"), "several pictures": (3, "body.act")}
+        kinds |= {"a layer before a ReLU that works in place": (_draw(rng, 2, 4), "more")}
+        for about, (n, layer) in kinds.items():
+            case = _network(rng, about, n, layer=layer)
+            yield case | {"targets": rng.integers(case["classes"], size=n).tolist()}
+
+    def judge(self, case: Case, outputs: Outputs) -> Difference | None:
+        return _in_words(super().judge(case, outputs))
+
+
+def _pointing(maps: Tensor, masks: Tensor, slip: str = "") -> Any:
+    (n, height, width), flat = maps.shape, maps.flatten(1)
+    if slip == "share":
+        return ((maps * masks).sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-12)).mean()
+    peaks = flat.argmax().expand(n) % (height * width) if slip == "whole" else flat.argmax(1)
+    peaks = torch.full_like(peaks, height // 2 * width + width // 2) if slip == "centre" else peaks
+    rows, columns = (peaks % width, peaks // width) if slip == "swapped" else (peaks // width, peaks % width)
+    hits, uneven = masks[torch.arange(n), rows, columns].float(), flat.amax(1) > flat.amin(1)
+    return (hits[uneven] if slip == "dropped" else hits if slip == "plateau" else hits * uneven).mean()
+
+
+class PointingScore(Exercise):
+    """The pointing game."""
+
+    name = "pointing_score"
+    not_allowed = ("pointing_game", "dl_course.explain")
+    hints = (
+        "`maps.flatten(1).argmax(1)` is where the peaks are, (N,); `masks.flatten(1)` has the same places.",
+        "A map is flat if its largest number isn't above its smallest. It misses, and still counts.",
+    )
+    reference = staticmethod(_pointing)
+    mistakes: ClassVar = _slipping(_pointing, {
+        "plateau": "a map that is the same everywhere points nowhere: it misses",
+        "dropped": "a map that is the same everywhere is a miss; don't leave it out",
+        "share": "that is how much of the maps lies in the masks; only the peak counts here",
+        "whole": "each map has a peak of its own; yours is the highest of all maps",
+        "centre": "that is how often the picture's centre hits: what one gets without looking",
+        "swapped": "rows and columns are swapped",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        kinds = {"square pictures": (12, 12, 0), "wide pictures": (7, 13, 0), "flat maps": (9, 8, 2)}
+        for about, (height, width, flat) in kinds.items():
+            n = _draw(rng, 7, 11)
+            maps, masks = rng.uniform(0, 0.9, (n, height, width)), np.zeros((n, height, width), bool)
+            for i, hit in enumerate(rng.permutation(np.arange(n) < _draw(rng, 3, n - 3))):
+                top, left = int(rng.integers(height - 3)), int(rng.integers(width - 3))
+                masks[i, top : top + 3, left : left + 3] = True
+                maps[(i, *rng.permutation(np.argwhere(masks[i] == hit))[0])] = rng.uniform(1, 2)
+            maps[:flat], masks[:flat, 0, 0] = 0, True
+            yield {"about": about, "maps": maps.astype(np.float32), "masks": masks}

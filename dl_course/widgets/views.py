@@ -1,0 +1,146 @@
+"""What can be drawn of a layer: a view asks a room below for numbers and plots for a picture of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from dl_course import plots
+from dl_course.diagnostics import activation_statistics
+from dl_course.explain import gradcam, overlay
+from dl_course.explain.maps import at_rest, channels_last, classes, scores_of
+from dl_course.hooks import capture, resolve, tensors_in
+
+
+class Drawing(Figure):
+    """A figure that shows itself in a notebook, unknown to pyplot: nobody has to close it."""
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        self.savefig(file, format="png", pil_kwargs={"compress_level": 1})
+        return file.getvalue()
+
+
+@dataclass
+class Look:
+    """What to look at: a layer of a model that sees a picture, (C, H, W) in [0, 1].
+
+    inputs: the same as the model wants it, (1, C, H, W) · target: the class that Grad-CAM explains, None for
+    the predicted one · strength: the share of its map in the overlay · names: of the classes.
+    """
+
+    model: nn.Module
+    layer: str
+    picture: Tensor
+    inputs: Tensor
+    target: Any
+    strength: float
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        self.module = resolve(self.model, self.layer)
+        self.title = f"{self.layer or '(model)'} ({type(self.module).__name__})"
+
+
+def _features(look: Look, ax: Axes) -> str:
+    with at_rest(look.model, look.inputs) as inputs, torch.no_grad(), capture(look.model, look.layer) as seen:
+        look.model(inputs)
+    output = next(tensors_in([call.activation for call in seen[look.layer]][::-1]), torch.empty(0))
+    if output.ndim not in (2, 3, 4) or len(output) != 1:
+        raise ValueError(
+            f"{look.title} put out {tuple(output.shape)} for this picture; "
+            "maps (1, C, h, w), units (1, U) and tokens (1, T, U) can be drawn"
+        )
+    if output.ndim == 4:
+        output = output.movedim(-1, 1) if channels_last(output.shape, look.inputs) else output
+        plots.feature_maps(output[0], ax)
+    else:
+        plots.unit_activations(output.flatten(0, -2), ax).set_ylabel("token" if output.ndim == 3 else "")
+    return f"{look.title}\nputs out {' × '.join(map(str, output.shape[1:]))}"
+
+
+def _kernels(look: Look, ax: Axes) -> str:
+    weights = {name: getattr(module, "weight", None) for name, module in look.module.named_modules()}
+    found = {name: w for name, w in weights.items() if isinstance(w, Tensor) and w.ndim in (2, 4)}
+    if "" not in found:
+        where = f"'{look.layer}.{next(iter(found))}' in it" if found else "a convolution or a linear layer"
+        raise ValueError(f"{look.title} has no kernels of its own; take {where}")
+    weight = found[""]
+    if weight[0, 0].numel() == 1:
+        plots.weight_matrix(weight.flatten(1), ax)
+    else:
+        plots.kernels(weight, ax=ax)
+    return f"{look.title}\nhas weights of {' × '.join(map(str, weight.shape))}"
+
+
+def _histogram(look: Look, ax: Axes) -> str:
+    table, heading = _measured(look, [look.layer])
+    plots.histograms(table.histograms, ax, label="activation")
+    if len(table) == 1:
+        ax.set(ylim=(0, -1), yticks=[], ylabel="how often")
+    return heading
+
+
+def _gradcam(look: Look, ax: Axes) -> str:
+    with capture(look.model, "") as seen:
+        heat = gradcam(look.model, look.inputs, look.layer, look.target)
+    chosen = int(classes(look.target, scores_of(seen[""][0].activation, 1)))
+    laid = overlay(look.picture[None], heat.to(look.picture), look.strength)[0]
+    plots.image_grid([look.picture, laid], ["picture", "where it looks"], ax)
+    name = look.names[chosen] if chosen < len(look.names) else f"class {chosen}"
+    return f"{look.title}\nGrad-CAM for '{name}'" + (", as predicted" if look.target is None else "")
+
+
+def _statistics(look: Look, ax: Axes) -> str:
+    named = look.model.named_modules(remove_duplicate=False)
+    alike = [name for name, module in named if type(module) is type(look.module)]
+    place = alike.index(look.layer)
+    table, heading = _measured(look, alike[max(0, place - 8) : place + 9])  # more can't be read
+    plots.means(table, ax)
+    for label in ax.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() == (look.layer or "(model)") else "normal")
+    return heading
+
+
+def _measured(look: Look, layers: Sequence[str]) -> tuple[Any, str]:
+    with at_rest(look.model, look.inputs) as inputs:
+        table = activation_statistics(look.model, [inputs], layers)
+    if (row := look.layer or "(model)") not in table.index:
+        raise ValueError(f"{look.title} put out no numbers for this picture")
+    mean, std, low, high, zero = table.loc[row, ["mean", "std", "min", "max", "zero"]]
+    words = f"mean {mean:.3g} · std {std:.3g} · min {low:.3g} · max {high:.3g} · {zero:.0%} zero"
+    return table, f"{look.title}\n{words}"
+
+
+VIEWS = {  # name: (label, how to draw it, what to see in it)
+    "features": ("feature maps", _features, "each tile is a channel, bright where it answers"),
+    "kernels": ("kernels", _kernels, "what each unit weighs of its input"),
+    "histogram": ("histogram", _histogram, "how often each value comes; a peak at zero is silence"),
+    "gradcam": ("Grad-CAM", _gradcam, "bright is what speaks for the class"),
+    "statistics": ("statistics", _statistics, "mean ± std beside the layers of its kind"),
+}
+
+
+def drawn(look: Look, view: str) -> Drawing:
+    """Return the figure of a view, as high as what is in it needs."""
+    figure = Drawing(figsize=(6.4, 6.4))
+    ax = figure.add_subplot()
+    heading = VIEWS[view][1](look, ax)
+    # Margins in inches, by counting letters: a layout engine measures each label, longer than drawing takes.
+    longest = max((len(label.get_text()) for label in ax.get_yticklabels()), default=0) if ax.axison else 0
+    left, bottom = (min(0.45 + 0.08 * longest, 4.6), 0.55) if ax.axison else (0.1, 0.1)
+    top, width = 0.15 + 0.2 * len(heading.splitlines()) + 0.2 * bool(ax.get_title()), figure.get_figwidth()
+    figure.subplots_adjust(left=left / width, right=1 - 0.25 / width)
+    shape = np.ptp(ax.get_ylim()) / np.ptp(ax.get_xlim()) if ax.get_aspect() == 1 else 0
+    inside = shape * width * ax.get_position(True).width or max(3.2, 0.25 * len(ax.get_yticks()))
+    height = bottom + inside + top
+    figure.set_figheight(height)
+    figure.subplots_adjust(bottom=bottom / height, top=1 - top / height)
+    figure.suptitle(heading, fontsize=10, y=1 - 0.08 / height)
+    return figure

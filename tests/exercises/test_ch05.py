@@ -1,0 +1,537 @@
+"""Chapter 05: typical wrong answers get the right diagnosis; right ones pass, however they are written."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from dl_course.diagnostics import dead_units
+from dl_course.exercises.checking import check
+from dl_course.exercises.checks import find_exercise
+from dl_course.exercises.judging import verdict
+from dl_course.exercises.probes import ch05 as probes
+from dl_course.explain import pointing_game
+from tests.exercises.suites import Suite, both_tests
+
+suite = Suite()
+wrong, right = suite.wrong, suite.right
+
+# activation_of -------------------------------------------------------------------------------------------
+
+
+def captured(
+    model, layer, x, keep=lambda output: output.detach().clone(), take=lambda inputs, output: output
+):
+    kept = []
+    hook = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(keep(take(i, o))))
+    try:
+        model(x)
+    finally:
+        hook.remove()
+    return kept[0]
+
+
+@wrong("activation_of", "wrote over what you kept")
+def _(model, layer, x):
+    return captured(model, layer, x, keep=lambda output: output.detach())
+
+
+@wrong("activation_of", "drags the graph")
+def _(model, layer, x):
+    return captured(model, layer, x, keep=lambda output: output.clone())
+
+
+@wrong("activation_of", "that is what went into the layer")
+def _(model, layer, x):
+    return captured(model, layer, x, take=lambda inputs, output: inputs[0])
+
+
+@wrong("activation_of", "your hook is still on the network")
+def _(model, layer, x):  # the snippet of a hundred tutorials
+    kept = {}
+    model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.update(it=o))
+    model(x)
+    return kept["it"]
+
+
+@wrong("activation_of", "remove it in a `finally:`")
+def _(model, layer, x):
+    kept = []
+    module = dict(model.named_modules())[layer]
+    hook = module.register_forward_hook(lambda m, i, o: kept.append(o.detach().clone()))
+    model(x)
+    hook.remove()
+    return kept[0]
+
+
+@wrong("activation_of", "let the error fly on")
+def _(model, layer, x):
+    kept = []
+    hook = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o.detach().clone()))
+    try:
+        model(x)
+    except Exception:
+        pass
+    finally:
+        hook.remove()
+    return kept[0]
+
+
+@wrong("activation_of", "fills parameters")
+def _(model, layer, x):
+    model(x).sum().backward()
+    return captured(model, layer, x)
+
+
+@wrong("activation_of", "without capture, dl_course.hooks")
+def _(model, layer, x):
+    from dl_course.hooks import capture as look
+
+    with look(model, layer) as seen:
+        model(x)
+    return seen[layer][0].activation
+
+
+@wrong("activation_of", "the shape is")
+def _(model, layer, x):
+    return model(x).detach()
+
+
+@right("activation_of")
+def _(model, layer, x):
+    return captured(model, layer, x)
+
+
+@right("activation_of")
+def _(model, layer, x):
+    class Seen(Exception):
+        pass
+
+    def stop(module, inputs, output):
+        raise Seen(output.double().numpy())
+
+    with torch.no_grad():
+        handle = dict(model.named_modules())[layer].register_forward_hook(stop)
+        try:
+            model(x)
+        except Seen as seen:
+            taken = seen.args[0]
+        finally:
+            handle.remove()
+        model(x)  # whoever stops early must still break where the network does
+    return taken
+
+
+# dead_share ----------------------------------------------------------------------------------------------
+
+
+@wrong("dead_share", "the share of zeros among all numbers")
+def _(batches):
+    return (sum((batch <= 0).sum() for batch in batches) / sum(batch.numel() for batch in batches)).item()
+
+
+@wrong("dead_share", "the mean of the batches' shares")
+def _(batches):
+    return np.mean([(batch.transpose(0, 1).flatten(1).amax(1) <= 0).float().mean() for batch in batches])
+
+
+@wrong("dead_share", "a channel is one unit")
+def _(batches):
+    return (torch.cat(batches).amax(0) <= 0).float().mean()
+
+
+@wrong("dead_share", "ask for > 0")
+def _(batches):
+    return (torch.cat(batches).transpose(0, 1).flatten(1).abs().amax(1) == 0).float().mean()
+
+
+@right("dead_share")
+def _(batches):
+    alive = set()
+    for batch in batches:
+        for unit in range(batch.shape[1]):
+            if batch[:, unit].max() > 0:
+                alive.add(unit)
+    return 1 - len(alive) / batches[0].shape[1]
+
+
+@right("dead_share")
+def _(batches):
+    peaks = np.concatenate([np.moveaxis(b.numpy(), 1, 0).reshape(b.shape[1], -1) for b in batches], axis=1)
+    return np.float64((peaks.max(1) <= 0).mean())
+
+
+@right("dead_share")
+def _(batches):
+    alive = torch.zeros(batches[0].shape[1], dtype=torch.bool)
+    for batch in batches:
+        axes = [0, *range(2, batch.ndim)]
+        alive |= (batch > 0).sum(axes).bool()
+    return (~alive).double().mean().item()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_share_of_dead_units_is_the_one_that_the_course_measures(seed):
+    exercise = find_exercise("dead_share")
+    for case in exercise.seeded_cases(seed):
+        batches = [torch.from_numpy(batch) for batch in case["batches"]]
+        table = dead_units(nn.Sequential(nn.ReLU()), batches).iloc[0]
+        expected = exercise.outputs_of(type(exercise).reference, case)["returned"]
+        assert table["dead"] / table["units"] == pytest.approx(float(expected))
+
+
+# gradient_ratios -----------------------------------------------------------------------------------------
+
+
+def ratios(model, change=lambda p: p.grad.norm().item() / p.norm().item(), none=None, axes=2):
+    table = {name: p for name, p in model.named_parameters() if p.ndim >= axes}
+    return {name: none if p.grad is None else change(p) for name, p in table.items()}
+
+
+@wrong("gradient_ratios", "isn't a gradient of zero")
+def _(model):
+    return ratios(model, none=0.0)
+
+
+@wrong("gradient_ratios", "belongs in the table")
+def _(model):
+    return {name: ratio for name, ratio in ratios(model).items() if ratio is not None}
+
+
+@wrong("gradient_ratios", "counts as 0.0")
+def _(model):
+    return {name: ratio or None for name, ratio in ratios(model).items()}
+
+
+@wrong("gradient_ratios", "divide it by the weight's")
+def _(model):
+    return ratios(model, lambda p: p.grad.norm())
+
+
+@wrong("gradient_ratios", "the other way round")
+def _(model):
+    return ratios(model, lambda p: (p.norm() / p.grad.norm()).item())
+
+
+@wrong("gradient_ratios", "nobody asked for body.conv.bias")
+def _(model):
+    return ratios(model, axes=1)
+
+
+@wrong("gradient_ratios", "your code raised AttributeError at line")
+def _(model):
+    return {name: p.grad.norm() / p.norm() for name, p in model.named_parameters() if p.ndim > 1}
+
+
+@right("gradient_ratios")
+def _(model):
+    return ratios(model, lambda p: p.grad.norm() / p.detach().norm())
+
+
+@right("gradient_ratios")
+def _(model):
+    table = {}
+    for prefix, module in model.named_modules():
+        for name, p in module.named_parameters(prefix, recurse=False):
+            if p.dim() in (0, 1):
+                continue
+            table[name] = None
+            if p.grad is not None:
+                table[name] = ((p.grad.double() ** 2).sum() / (p.double() ** 2).sum()).sqrt().item()
+    return dict(sorted(table.items()))
+
+
+# grad_cam ------------------------------------------------------------------------------------------------
+
+
+def cam(
+    model, layer, images, targets, copied=True, score=lambda scores: scores, mean=(2, 3), relu=torch.relu
+):
+    kept = []
+
+    def keep(module, inputs, output):
+        kept.append(output)
+        return output.clone() if copied else None
+
+    handle = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        scores = score(model(images))
+    finally:
+        handle.remove()
+    (gradient,) = torch.autograd.grad(scores[torch.arange(len(images)), targets].sum(), kept[0])
+    return relu((gradient.mean(mean, keepdim=True) * kept[0]).sum(1))
+
+
+@wrong("grad_cam", "let the hook return a clone")
+def _(model, layer, images, targets):
+    return cam(model, layer, images, targets, copied=False)
+
+
+@wrong("grad_cam", "cut it off at 0")
+def _(model, layer, images, targets):
+    return cam(model, layer, images, targets, relu=lambda maps: maps)
+
+
+@wrong("grad_cam", "before softmax")
+def _(model, layer, images, targets):
+    return cam(model, layer, images, targets, score=lambda scores: scores.softmax(1))
+
+
+@wrong("grad_cam", "not over the batch")
+def _(model, layer, images, targets):
+    return cam(model, layer, images, targets, mean=(0, 2, 3))
+
+
+@wrong("grad_cam", "the predicted class")
+def _(model, layer, images, targets):
+    return cam(model, layer, images, model(images).argmax(1))
+
+
+@wrong("grad_cam", "not summed")
+def _(model, layer, images, targets):
+    maps = cam(model, layer, images, targets)
+    return maps * maps[0].numel()
+
+
+@wrong("grad_cam", "the shape is")
+def _(model, layer, images, targets):
+    maps = cam(model, layer, images, targets)[:, None]
+    return nn.functional.interpolate(maps, images.shape[2:], mode="bilinear")[:, 0]
+
+
+def by_backward(model, layer, images, targets, weigh):
+    kept = []
+    module = model.get_submodule(layer)
+    handle = module.register_forward_hook(lambda m, i, o: (kept.append(o), o.retain_grad(), o.clone())[-1])
+    model(images)[range(len(images)), targets].sum().backward()
+    handle.remove()
+    return weigh(kept[0].detach(), kept[0].grad)
+
+
+@wrong("grad_cam", "one weight a channel")
+def _(model, layer, images, targets):
+    maps = by_backward(model, layer, images, targets, lambda kept, grad: (kept * grad).sum(1).relu())
+    model.zero_grad()
+    return maps
+
+
+@wrong("grad_cam", "first add the channels")
+def _(model, layer, images, targets):
+    def weigh(kept, grad):
+        return (grad.mean((2, 3), keepdim=True) * kept).relu().sum(1)
+
+    maps = by_backward(model, layer, images, targets, weigh)
+    model.zero_grad()
+    return maps
+
+
+@wrong("grad_cam", "fills parameters")
+def _(model, layer, images, targets):
+    def weigh(kept, grad):
+        return (grad.mean((2, 3), keepdim=True) * kept).sum(1).relu()
+
+    return by_backward(model, layer, images, targets, weigh)
+
+
+@wrong("grad_cam", "your hook is still on the network")
+def _(model, layer, images, targets):
+    kept = []
+    model.get_submodule(layer).register_forward_hook(lambda m, i, o: (kept.append(o), o.clone())[-1])
+    chosen = model(images).gather(1, targets[:, None]).sum()
+    weights = torch.autograd.grad(chosen, kept[0])[0].mean((2, 3))
+    return torch.einsum("nc,nchw->nhw", weights, kept[0]).relu()
+
+
+@wrong("grad_cam", "without LayerGradCam")
+def _(model, layer, images, targets):
+    from captum.attr import LayerGradCam
+
+    explain = LayerGradCam(model, model.get_submodule(layer))
+    return explain.attribute(images, targets, relu_attributions=True)[:, 0]
+
+
+@right("grad_cam")
+def _(model, layer, images, targets):
+    return cam(model, layer, images, targets)
+
+
+@right("grad_cam")
+def _(model, layer, images, targets):
+    maps = []  # picture by picture, in float64, and the gradient by a hook on the tensor
+    for image, target in zip(images.split(1), targets, strict=True):
+        kept = {}
+
+        def keep(module, inputs, output, kept=kept):
+            kept["activation"] = output.detach().double().clone()
+            output = output.clone()
+            output.register_hook(lambda grad: kept.update(weights=grad.double().mean((2, 3), keepdim=True)))
+            return output
+
+        handle = model.get_submodule(layer).register_forward_hook(keep)
+        picture = image.clone().requires_grad_()
+        score = model(picture)[0, target]
+        handle.remove()
+        torch.autograd.grad(score, picture)
+        maps.append((kept["weights"] * kept["activation"]).sum(1).clamp(min=0))
+    return torch.cat(maps)
+
+
+@right("grad_cam")
+def _(model, layer, images, targets):
+    parts = create_feature_extractor(model, [layer, "fc"])
+    for module in parts.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    out = parts(images)
+    chosen = out["fc"].gather(1, targets.view(-1, 1))
+    (slopes,) = torch.autograd.grad(chosen, out[layer], torch.ones_like(chosen))
+    return np.maximum((slopes.mean((2, 3))[..., None, None] * out[layer]).sum(1).detach().numpy(), 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_grad_cam_is_captums(seed):
+    exercise = find_exercise("grad_cam")
+    for case in exercise.seeded_cases(seed):
+        model, layer = probes._network(case), case["layer"]
+        for module in model.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+        explain = LayerGradCam(model, model.get_submodule(layer))
+        theirs = explain.attribute(torch.from_numpy(case["x"]), torch.tensor(case["targets"]))[:, 0].relu()
+        ours = exercise.outputs_of(type(exercise).reference, case)["returned"]
+        assert np.allclose(ours, theirs.detach(), atol=1e-6)
+
+
+# pointing_score ------------------------------------------------------------------------------------------
+
+
+def peaks(maps):
+    places = maps.flatten(1).argmax(1)
+    return places // maps.shape[2], places % maps.shape[2]
+
+
+@wrong("pointing_score", "points nowhere: it misses")
+def _(maps, masks):
+    return masks.flatten(1).gather(1, maps.flatten(1).argmax(1, keepdim=True)).float().mean()
+
+
+@wrong("pointing_score", "points nowhere: it misses")
+def _(maps, masks):
+    return (masks & (maps == maps.amax((1, 2), keepdim=True))).flatten(1).any(1).float().mean().item()
+
+
+@wrong("pointing_score", "don't leave it out")
+def _(maps, masks):
+    there = maps.flatten(1).amax(1) > 0
+    rows, columns = peaks(maps)
+    return masks[torch.arange(len(maps)), rows, columns][there].float().mean()
+
+
+@wrong("pointing_score", "only the peak counts")
+def _(maps, masks):
+    shares = [(m * mask).sum() / m.sum() if m.any() else 0.0 for m, mask in zip(maps, masks, strict=True)]
+    return float(np.mean(shares))
+
+
+@wrong("pointing_score", "the highest of all maps")
+def _(maps, masks):
+    place = maps.argmax() % maps[0].numel()
+    return (masks.flatten(1)[:, place].float() * (maps.flatten(1).amax(1) > 0)).mean()
+
+
+@wrong("pointing_score", "the picture's centre")
+def _(maps, masks):
+    return (masks[:, maps.shape[1] // 2, maps.shape[2] // 2] & maps.flatten(1).any(1)).float().mean()
+
+
+@wrong("pointing_score", "rows and columns")
+def _(maps, masks):
+    rows, columns = peaks(maps)
+    return masks[torch.arange(len(maps)), columns, rows].float().mean()
+
+
+@right("pointing_score")
+def _(maps, masks):
+    rows, columns = peaks(maps)
+    hits = masks[torch.arange(len(maps)), rows, columns] & (
+        maps.flatten(1).max(1)[0] > maps.flatten(1).min(1)[0]
+    )
+    return hits.float().mean().item()
+
+
+@right("pointing_score")
+def _(maps, masks):
+    hits = 0
+    for heat, mask in zip(maps.numpy(), masks.numpy(), strict=True):
+        if heat.min() < heat.max():
+            hits += bool(mask[np.unravel_index(heat.argmax(), heat.shape)])
+    return hits / len(maps)
+
+
+@right("pointing_score")
+def _(maps, masks):
+    inside = maps.masked_fill(~masks, -torch.inf).flatten(1).amax(1)
+    outside = maps.masked_fill(masks, -torch.inf).flatten(1).amax(1)
+    return (inside > outside).double().mean()  # a flat map is as high outside
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_pointing_score_is_that_of_the_course(seed):
+    exercise = find_exercise("pointing_score")
+    for case in exercise.seeded_cases(seed):
+        theirs = pointing_game(torch.from_numpy(case["maps"]), torch.from_numpy(case["masks"])).score
+        assert float(exercise.outputs_of(type(exercise).reference, case)["returned"]) == pytest.approx(theirs)
+
+
+# all -----------------------------------------------------------------------------------------------------
+
+NAMES = ("activation_of", "dead_share", "gradient_ratios", "grad_cam", "pointing_score")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_known_mistake_is_refused_and_named_for_other_seeds_too(name):
+    exercise = find_exercise(name)
+    for seed in range(3):
+        cases = exercise.seeded_cases(seed)
+        for says, mistake in exercise.mistakes.items():
+            found = verdict(exercise, cases, [exercise.outputs_of(mistake, case) for case in cases])
+            assert not found.passed
+            assert found.difference.diagnosis == says
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_right_for_one_seed_is_wrong_for_another(name):
+    exercise = find_exercise(name)
+    earlier = [exercise.outputs_of(type(exercise).reference, case) for case in exercise.seeded_cases(0)]
+    assert verdict(exercise, exercise.seeded_cases(1), earlier).share == 0
+
+
+def test_a_hook_that_stays_is_counted_wherever_it_hangs():
+    case = find_exercise("activation_of").seeded_cases(0)[0]
+    model = probes._network(case)
+    model.register_forward_pre_hook(lambda *call: None)
+    model.fc.register_full_backward_hook(lambda *call: None)
+    model.body.conv.register_forward_hook(lambda *call: None)
+    assert probes._left_behind(model)["hooks left"] == 3
+
+
+def test_a_network_that_no_longer_does_what_it_did_is_refused(home):
+    def activation_of(model, layer, x):
+        taken = captured(model, layer, x)
+        model.body.act = nn.Identity()  # "so that nothing works in place"
+        return taken
+
+    assert dict(check(activation_of).lines)["differs in"] == "the next run"
+
+
+def test_a_learners_own_error_is_shown_with_its_line_also_where_the_network_breaks(home):
+    def activation_of(model, layer, x):
+        return model.get_submodle(layer)
+
+    lines = dict(check(activation_of).lines)
+    assert "AttributeError at line" in lines["diagnosis"]
+
+
+test_wrong, test_right = both_tests(suite)
