@@ -1,19 +1,22 @@
 """Train the networks that the package carries, and store them: python benchmarks/weights.py [name …].
 
 Each gets NAME.safetensors and NAME.json: the network's configuration, its data, how pictures must be
-normalised, the recipe with its seed, and figures measured here.
+normalised, the recipe with its seed, and figures measured here. Chapter 06's: see mnist_project.py.
 """
 
 import json
 import sys
 import time
 
+import mnist_project
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dl_course import data
+from dl_course.evaluation import predict
+from dl_course.files import DataUnavailable
 from dl_course.hooks import evaluating, watching
 from dl_course.models import MODELS, card, trained
 from dl_course.models.init import TRAINED
@@ -24,6 +27,14 @@ RECIPES = {
     "tinyresnet-shapes": {"model": TINY, "data": "shapes", "epochs": 9},
     "tinyresnet-shapes-shortcut": {"model": TINY, "data": "shapes-shortcut", "epochs": 9},
     "simplecnn-digits": {"model": {"name": "simplecnn", "width": 24}, "data": "digits", "epochs": 30},
+}
+PROJECT = {  # of chapter 06; the challenge's reference also learns the digits, for machines without MNIST
+    "digitnet-mnist": {"model": mnist_project.DIGITNET, "recipe": mnist_project.RECIPE, "data": ["mnist"]},
+    "challenge": {
+        "model": {"name": "digitnet", "width": 16},
+        "recipe": mnist_project.CHALLENGE,
+        "data": ["mnist", "digits"],
+    },
 }
 SEED, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 0, 64, 1e-2, 0.05
 
@@ -99,10 +110,39 @@ def make(name: str) -> None:
     print(f"{name}: {seconds:.0f} s of training, {card(name)['figures']}")
 
 
+def make_project(name: str) -> None:
+    """Train a network of chapter 06 with the chapter's own functions; its card has the history, too."""
+    recipe = PROJECT[name]
+    try:
+        sets = {each: mnist_project.load(each) for each in recipe["data"]}
+    except DataUnavailable as error:
+        print(f"{name}: left as it is, {error}")
+        return
+    first, both = sets["mnist"], [parts["train"] for parts in sets.values()]
+    first["train"].images, first["train"].labels = (
+        torch.cat([getattr(part, field) for part in both]) for field in ("images", "labels")
+    )
+    model, history, (seconds, _) = mnist_project.trained(
+        lambda: MODELS.build(recipe["model"]), first, recipe["recipe"], SEED
+    )
+    save_file(
+        {k: tensor.contiguous() for k, tensor in model.state_dict().items()}, TRAINED / f"{name}.safetensors"
+    )
+    record = recipe | {"classes": first["train"].classes, "seed": SEED, "seconds": round(seconds, 1)}
+    record |= {"parameters": sum(p.numel() for p in model.parameters())}
+    record |= {"history": history.epochs.round(6).to_dict("list")}
+    write(name, record)
+    measured = {part: first[part] for part in ("val", "test")}
+    measured |= {f"{each} test": parts["test"] for each, parts in sets.items() if each != "mnist"}
+    figures = {what: {"accuracy": predict(trained(name), each).accuracy} for what, each in measured.items()}
+    write(name, record | {"figures": figures})
+    print(f"{name}: {seconds:.0f} s of training, {figures}")
+
+
 def write(name: str, record: dict) -> None:
     (TRAINED / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or RECIPES:
-        make(chosen)
+    for chosen in sys.argv[1:] or (*RECIPES, *PROJECT):
+        (make if chosen in RECIPES else make_project)(chosen)

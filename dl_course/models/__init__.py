@@ -8,7 +8,7 @@ from dl_course.models.init import card, kaiming_init, pretrained, trained
 from dl_course.models.layers import AdaptiveConcatPool2d, Conv2dAuto, CrossModalNorm, GroupNorm1
 from dl_course.models.layers import PyramidPooling, SeparableConv2d
 from dl_course.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
-from dl_course.models.simple import SimpleCNN, SimpleNet, TinyResNet
+from dl_course.models.simple import DigitNet, SimpleCNN, SimpleNet, TinyResNet
 from dl_course.models.summaries import Summary, summary
 from dl_course.models.surgery import add_batch_norm, add_dropout, quick_test
 from dl_course.models.vit import SelfAttention, VisionTransformer, vit_b_16

@@ -91,6 +91,6 @@ def _draw(
         ax.text(middle, top - 1, title, ha="center", va="bottom", fontsize=9)
     if label:
         colorbar(image, label)
-    ax.set_title(caption, fontsize=9)
+    ax.set_title(caption, fontsize=9, y=1)  # without y Matplotlib measures all ticks to place it
     ax.axis("off")
     return ax

@@ -1,0 +1,246 @@
+"""Judging chapter 06: what a project needs besides its network. The right answers can be told to slip."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dl_course import data
+from dl_course.exercises.compare import Difference
+from dl_course.exercises.judging import Exercise
+from dl_course.exercises.probes import Case, Outputs
+from dl_course.files import DataUnavailable
+
+
+def _draw(rng: np.random.Generator, low: int, high: int) -> int:
+    return int(rng.integers(low, high + 1))
+
+
+def _slipping(answer: Callable, slips: Mapping[str, str]) -> dict[str, Any]:
+    return {says: partial(answer, slip=slip) for slip, says in slips.items()}
+
+
+def _nearest_mean(pictures: Tensor, labels: Tensor, new: Tensor, slip: str = "") -> Tensor:
+    kinds, x, y = labels.unique(), pictures.flatten(1), new.flatten(1)
+    if slip == "neighbour":
+        return labels[torch.cdist(y, x).argmin(1)]
+    members = [x[labels == kind] for kind in kinds]
+    middle = {"sum": lambda x: x.sum(0), "median": lambda x: x.median(0).values}.get(
+        slip, lambda x: x.mean(0)
+    )
+    means = torch.stack([middle(each) for each in members])
+    if slip == "product":
+        return kinds[(y @ means.T).argmax(1)]
+    far = torch.cdist(y, means)
+    place = far.argmax(1) if slip == "farthest" else far.argmin(1)
+    return place if slip == "place" else kinds[place]
+
+
+class NearestMean(Exercise):
+    """A baseline: the nearest mean picture."""
+
+    name = "nearest_mean"
+    not_allowed = ("NearestCentroid", "KNeighborsClassifier")
+    hints = (
+        "`labels.unique()` are the classes; `pictures[labels == kind].mean(0)` is the mean picture of one.",
+        "`torch.cdist(a.flatten(1), b.flatten(1))` has the distance of each row of a to each row of b.",
+        "argmin(1) tells which mean is nearest, by its place. Which label belongs to that place?",
+    )
+    reference = staticmethod(_nearest_mean)
+    mistakes: ClassVar = _slipping(_nearest_mean, {
+        "place": "those are places in your list of means; give the labels that belong to them",
+        "farthest": "you took the farthest mean",
+        "product": "a product isn't a distance: bright means win; subtract, square, and add up",
+        "sum": "those are sums: divide by the number of pictures, or frequent classes lie far away",
+        "median": "those are medians; the mean is asked for",
+        "neighbour": "that is the nearest single picture; take each class's mean first",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        kinds: dict[str, tuple[list[int], tuple[int, ...]]] = {
+            "rows of numbers": ([0, 1, 2], (_draw(rng, 5, 8),)),
+            "pictures": ([0, 1, 2, 3], (1, _draw(rng, 4, 5), 6)),
+            "labels that don't count from 0": (sorted(rng.choice(np.arange(3, 10), 3, False)), (1, 5, 4)),
+        }
+        for about, (classes, shape) in kinds.items():
+            n, counts = (
+                _draw(rng, 30, 40),
+                [_draw(rng, 4, 6) * (3 if c == classes[0] else 1) for c in classes],
+            )
+            labels = rng.permutation(np.repeat(np.array(classes, np.int64), counts))
+            centres = {c: rng.uniform(0, 1, shape) * (1 + 0.5 * i) for i, c in enumerate(classes)}
+            drawn = [centres[c] for c in (*labels, *rng.choice(classes, n))]
+            every = (np.stack(drawn) * rng.exponential(1, (len(drawn), *shape))).astype(np.float32)
+            yield {"about": about, "pictures": every[:-n], "labels": labels, "new": every[-n:]}
+
+
+class ChallengeCheck(Exercise):
+    """Your CNN: 60,000 parameters, 99 %."""
+
+    name = "Challenge"
+    points = 3
+    seconds = 20.0
+    not_allowed = ("trained", "pretrained")
+    limit: ClassVar = 60_000
+    hints = (
+        "A block: Conv2d(…, 3, padding=1, bias=False), BatchNorm2d, ReLU, MaxPool2d(2). Three will do.",
+        "A convolution has 9 · inputs · outputs weights. AdaptiveAvgPool2d(1) keeps the Linear small.",
+        "Not there yet? More epochs, or a larger learning rate; look at the validation's accuracy alone.",
+    )
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        try:
+            test, bar, where = data.load("mnist", "test", download=False), 0.99, "MNIST's test pictures"
+        except DataUnavailable:
+            test, bar, where = data.load("digits", "test"), 0.97, "digits' test pictures: MNIST isn't here"
+        order = rng.permutation(len(test))
+        pictures, labels = test.images.numpy()[order], test.labels.numpy()[order]
+        yield {"about": where, "pictures": pictures, "_labels": labels, "_bar": bar}
+
+    def judge(self, case: Case, outputs: Outputs) -> Difference | None:
+        count, logits = outputs.get("parameters"), np.asarray(outputs.get("logits"))
+        if "raised" in outputs:
+            why = f"your code raised {outputs['raised']} {outputs['line']}"
+            why = {
+                "FileNotFoundError": "train and save your network first: the cell above does both",
+                "RuntimeError": "it can't run with the file's weights: changed since? Train it again",
+                "TimeUp": outputs["message"],
+            }.get(outputs["raised"], why)
+            return Difference("", outputs["message"], "a trained network", why)
+        if count is None or count > self.limit:
+            return Difference("parameters", count, self.limit, "too many parameters: make it narrower")
+        wanted = (len(case["_labels"]), 10)
+        if logits.shape != wanted:
+            return Difference("logits", logits.shape, wanted, "ten scores are needed for each picture")
+        right = float((logits.argmax(1) == case["_labels"]).mean())
+        if right >= case["_bar"]:
+            return None
+        says = "no better than guessing: are these trained weights?" if right < 0.2 else "not accurate enough"
+        return Difference(f"accuracy on {case['about']}", right, case["_bar"], says)
+
+
+def _confusion(labels: Tensor, predicted: Tensor, classes: int, slip: str = "") -> Tensor:
+    if slip == "once":
+        table = torch.zeros(classes, classes)
+        table[labels, predicted] += 1
+        return table
+    size = int(max(labels.max(), predicted.max())) + 1 if slip == "shape" else classes
+    table = torch.bincount(labels * size + predicted, minlength=size**2).reshape(size, size)
+    if slip == "wrong only":
+        table = table - table.diag().diag()
+    return {"mirrored": table.T, "shares": table / table.sum(1, keepdim=True)}.get(slip, table)
+
+
+class Confusion(Exercise):
+    """A confusion matrix from scratch."""
+
+    name = "confusion"
+    not_allowed = ("confusion_matrix", "crosstab", "histogram2d")
+    hints = (
+        "Begin with `torch.zeros(classes, classes, dtype=torch.long)`, and go through the pairs with `zip`.",
+        "`table[labels, predicted] += 1` counts a pair once, however often it occurs: add in a loop.",
+        "Without a loop: `labels * classes + predicted` numbers the pairs; `torch.bincount` counts them.",
+    )
+    reference = staticmethod(_confusion)
+    mistakes: ClassVar = _slipping(_confusion, {
+        "mirrored": "your result is transposed: a row is a true class, a column a predicted one",
+        "once": "table[labels, predicted] += 1 counts a pair once, however often it occurs",
+        "shares": "those are shares of a row; counts are asked for",
+        "wrong only": "right answers belong in the table, too: on its diagonal",
+        "shape": "a class that doesn't occur has its row and its column, too",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about, absent in (("all classes occur", 0), ("the last classes don't occur", 2)):
+            classes, n = _draw(rng, 3, 5), _draw(rng, 40, 60)
+            labels = rng.permutation(np.concatenate([np.arange(classes), rng.integers(0, classes, n)]))
+            predicted = np.where(rng.random(len(labels)) < 0.6, labels, rng.integers(0, classes, len(labels)))
+            yield {"about": about, "labels": labels, "predicted": predicted, "classes": classes + absent}
+
+
+def _worst(logits: Tensor, labels: Tensor, k: int, slip: str = "") -> Tensor:
+    wrong = (logits.argmax(1) != labels).nonzero().flatten()
+    sure = logits.amax(1) if slip == "logits" else logits.softmax(1).amax(1)
+    if slip == "all":
+        return sure.argsort(descending=True)[:k]
+    if slip == "truth":
+        return wrong[logits.softmax(1)[wrong, labels[wrong]].argsort()[:k]]
+    place = sure[wrong].argsort(descending=slip != "least")[:k]
+    return place if slip == "place" else wrong[place]
+
+
+class WorstMistakes(Exercise):
+    """The most confident mistakes."""
+
+    name = "worst_mistakes"
+    not_allowed = ("worst", "dl_course.evaluation")
+    hints = (
+        "`logits.softmax(1).max(1)` gives two things: how sure, and of which class.",
+        "`(predicted != labels).nonzero().flatten()` are the places of the mistakes in the whole set.",
+        "Sort the mistakes' confidences, `argsort(descending=True)[:k]`; then look up their places.",
+    )
+    reference = staticmethod(_worst)
+    mistakes: ClassVar = _slipping(_worst, {
+        "all": "these are the surest answers, right ones too; take mistakes only",
+        "place": "those are places among the mistakes; give their places in the whole set",
+        "least": "the least confident come first: sort in descending order",
+        "logits": "a large logit isn't confidence, if the others are large, too: take the softmax first",
+        "truth": "you sorted by the true class's probability; how sure was it of its *answer*?",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about, k in (("more mistakes than asked for", _draw(rng, 3, 5)), ("fewer mistakes", 60)):
+            n, classes = _draw(rng, 25, 40), _draw(rng, 4, 6)
+            logits = rng.normal(0, 2, (n, classes)) + rng.normal(0, 3, (n, 1))
+            labels = np.where(rng.random(n) < 0.4, logits.argmax(1), rng.integers(0, classes, n))
+            yield {"about": about, "logits": logits, "labels": labels, "k": k}
+
+
+def _ece(confidence: Tensor, correct: Tensor, bins: int, slip: str = "") -> Tensor:
+    place = confidence * bins
+    place = place.floor().long() if slip == "floor" else place.ceil().long().clamp(min=1) - 1
+    inside = [place == i for i in range(bins)]
+    gaps = torch.stack([confidence[i].mean() - correct[i].to(confidence).mean() for i in inside])
+    share = torch.stack([i.double().mean() for i in inside])
+    if slip == "nan":
+        return (gaps.abs() * share).sum()
+    gaps, share = gaps[share > 0], share[share > 0]
+    if slip == "overall":
+        return (gaps * share).sum().abs()
+    sizes = gaps if slip == "signed" else gaps**2 if slip == "square" else gaps.abs()
+    return {"plain": sizes.mean(), "largest": sizes.max()}.get(slip, (sizes * share).sum())
+
+
+class CalibrationError(Exercise):
+    """The calibration error."""
+
+    name = "calibration_error"
+    points = 2
+    not_allowed = ("calibration_curve", "calibration", "calibrated", "dl_course.evaluation")
+    hints = (
+        "`(confidence * bins).ceil()` is the number of a picture's bin, from 1 to bins.",
+        "In a bin: `(confidence[inside].mean() - correct[inside].double().mean()).abs()`.",
+        "Weigh each gap with the bin's share of all pictures, `inside.double().mean()`; skip empty bins.",
+    )
+    reference = staticmethod(_ece)
+    mistakes: ClassVar = _slipping(_ece, {
+        "plain": "every bin counts the same: weigh it with its share of the pictures",
+        "signed": "gaps of both signs cancel: take each bin's absolute value, then add up",
+        "overall": "that is the gap of all pictures at once; take each bin's, then add up",
+        "largest": "that is the largest gap; the mean over all pictures is asked for",
+        "square": "take the absolute gap, not its square",
+        "nan": "an empty bin has no mean: skip it",
+        "floor": "bins include their upper edge: at 1.0 the last one, at an edge the one below",
+    })  # fmt: skip
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        kinds = {"every bin is filled": (0.05, 5), "empty bins": (0.55, 10), "edges of bins": (0.05, 4)}
+        for about, (low, bins) in kinds.items():
+            drawn = rng.uniform(low, 1, _draw(rng, 40, 60))
+            if about == "edges of bins":
+                drawn = np.concatenate([drawn, np.repeat(np.arange(1, bins + 1) / bins, 4)])
+            correct = rng.random(len(drawn)) < np.where(drawn < 0.8, 1, 0.75)  # gaps of both signs
+            yield {"about": about, "confidence": drawn, "correct": correct, "bins": bins}
