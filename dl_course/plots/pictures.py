@@ -81,7 +81,8 @@ def _draw(
     ax = new_axes(ax, columns * inches + 0.9 * bool(label), rows * down * inches / right + 0.3)
     for layer in [tiles] if heat is None else [tiles, heat]:
         scaled = layer[0].ndim == 2
-        canvas = np.full((rows * down, columns * right, *layer[0].shape[2:]), np.nan if scaled else 1.0)
+        shape = (rows * down, columns * right, *layer[0].shape[2:])
+        canvas = np.full(shape, np.nan if scaled else 1.0, np.float32)
         for index, tile in enumerate(layer):
             top, left = (index // columns + 1) * down - height, index % columns * right
             canvas[top : top + len(tile), left : left + tile.shape[1]] = tile

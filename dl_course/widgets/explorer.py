@@ -111,7 +111,7 @@ class LayerExplorer(widgets.VBox):
             self._waiting, self.status.value = True, "drawing …"
             # Choices come on a thread of their own, a subshell's, maybe while a cell trains the model: the
             # kernel's own loop waits for the cell. What else is chosen until then is drawn with this one.
-            self._loop.call_soon_threadsafe(self._loop.call_later, 0.02, self._draw)
+            self._loop.call_soon_threadsafe(self._loop.call_later, 0.005, self._draw)
 
     def _draw(self) -> None:
         self._waiting = False

@@ -23,7 +23,8 @@ class Drawing(Figure):
 
     def _repr_png_(self) -> bytes:
         file = BytesIO()
-        self.savefig(file, format="png", pil_kwargs={"compress_level": 1})
+        quick = {"compress_level": 1, "compress_type": 3}  # zlib's Z_RLE: quicker, and smaller
+        self.savefig(file, format="png", pil_kwargs=quick)
         return file.getvalue()
 
 
@@ -101,7 +102,7 @@ def _statistics(look: Look, ax: Axes) -> str:
     named = look.model.named_modules(remove_duplicate=False)
     alike = [name for name, module in named if type(module) is type(look.module)]
     place = alike.index(look.layer)
-    table, heading = _measured(look, alike[max(0, place - 5) : place + 6])  # more takes long to draw
+    table, heading = _measured(look, alike[max(0, place - 3) : place + 4])  # more takes long
     plots.means(table, ax)
     for label in ax.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() == (look.layer or "(model)") else "normal")
