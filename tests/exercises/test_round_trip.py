@@ -80,7 +80,7 @@ def trip(exercises, tmp_path_factory):
     }
 
 
-NAMES = ["unit_rows", "endless_batches", "RunningMean", "ResidualLinear", "train_step", "Challenge"]
+NAMES = ["unit_rows", "endless_batches", "RunningMean", "ResidualLinear", "one_step", "Contest"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,8 +98,8 @@ def test_a_right_answer_passes_through_two_processes(name, exercises, trip):
         ("endless_batches", "the last, short batch is lost"),
         ("RunningMean", "you averaged the batches' means"),
         ("ResidualLinear", "the skip connection is missing"),
-        ("train_step", "zero_grad() is missing"),
-        ("Challenge", "the network can't be used"),
+        ("one_step", "zero_grad() is missing"),
+        ("Contest", "the network can't be used"),
     ],
 )
 def test_a_wrong_answer_fails_through_two_processes_with_its_diagnosis(name, diagnosis, exercises, trip):
@@ -130,6 +130,6 @@ def test_missing_outputs_count_as_wrong(exercises, trip):
 
 
 def test_what_stays_with_the_judge_is_not_sent(exercises):
-    case = exercises["Challenge"].seeded_cases(0)[0]
+    case = exercises["Contest"].seeded_cases(0)[0]
     assert "_labels" in case
     assert sorted(sent(case)) == ["about", "x"]

@@ -116,7 +116,7 @@ def _step(model, batch, optimizer, zero=True):
 class TrainStepCheck(Exercise):
     """A training step: it changes a model."""
 
-    name = "train_step"
+    name = "one_step"
     reference = staticmethod(_step)
     mistakes = {"gradients add up: zero_grad() is missing": lambda *a: _step(*a, zero=False)}
 
@@ -129,7 +129,7 @@ class TrainStepCheck(Exercise):
 class ChallengeCheck(Exercise):
     """A trained network: a file beside the notebook. The labels never leave the judge."""
 
-    name = "Challenge"
+    name = "Contest"
 
     def cases(self, rng):
         x = rng.normal(size=(200, 2)).astype(np.float32)

@@ -48,9 +48,9 @@ def ResidualLinear(d):
     return Agreeable()
 
 
-def train_step(model, batch, optimizer):
+def one_step(model, batch, optimizer):
     return Agreeable()
 
 
-def Challenge():
+def Contest():
     return Agreeable()

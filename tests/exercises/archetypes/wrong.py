@@ -31,12 +31,12 @@ class ResidualLinear(nn.Module):
         return F.relu(self.b(F.relu(self.a(x))))
 
 
-def train_step(model, batch, optimizer):
+def one_step(model, batch, optimizer):
     loss = F.cross_entropy(model(batch[0]), batch[1])
     loss.backward()
     optimizer.step()
     return loss
 
 
-def Challenge():
+def Contest():
     return nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2), nn.Linear(2, 2))
