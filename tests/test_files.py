@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import re
 import socket
 import subprocess
 import sys
@@ -99,14 +100,14 @@ def test_when_all_mirrors_fail_the_error_says_why_and_what_to_do_by_hand(server,
         "absent": "404",
         "cuts": "cut off after 1,000 of 256,000 bytes",
         "wrong": "checksum",
-        "hangs": "0.2 sec",
+        "hangs": "0.2 sec|timed out",  # by urllib3's clock, or the socket's
     }
     path = tmp_path / "file.bin"
     with pytest.raises(DataUnavailable) as error:
         fetch(path, [*map(server.url, kinds), down()], CHECKSUM)
     for kind, reason in {**kinds, "down": "refused"}.items():
         line = next(line for line in str(error.value).splitlines() if f"/{kind}:" in line)
-        assert reason in line
+        assert re.search(reason, line)
     assert f"put it, as it is, at {path}, from http" in str(error.value)
     assert left_in(tmp_path) == []
 
