@@ -150,7 +150,7 @@ def test_tags_are_known_and_a_cell_that_is_not_run_is_not_compared_either(notebo
 
 
 def test_a_made_up_path_would_be_found():
-    for text in ("at /work/main/.venv", '"/tmp/tmpab/x"', "'/root/.cache'", "a\n/home/me", "(/Users/me)"):
+    for text in ("at /work/course/.venv", '"/tmp/tmpab/x"', "'/root/.cache'", "a\n/home/me", "(/Users/me)"):
         assert machine_paths(json.dumps({"text": text})), text
     for text in ("dl-course/tmp/x", "~/home/x", "a share of 1/2", "work/x", "/lab/tree"):
         assert not machine_paths(json.dumps({"text": text})), text

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from dl_course.diagnostics.table import order_kept
 from dl_course.hooks import preserved
 from dl_course.runtime import device_of
 
@@ -118,11 +119,8 @@ def _on_copies(model: nn.Module, loader: Any, optimizer: Optimizer, seed: int) -
             stack.callback(group.update, dict(group))
         stack.callback(setattr, optimizer, "state", optimizer.state)
         optimizer.state = defaultdict(dict, {p: deepcopy(kept) for p, kept in optimizer.state.items()})
-        for owner in (loader, getattr(loader, "sampler", None)):
-            if (generator := getattr(owner, "generator", None)) is not None:
-                stack.callback(generator.set_state, generator.get_state())
-                generator.manual_seed(seed)
+        for generator in stack.enter_context(order_kept(loader)):
+            generator.manual_seed(seed)
         if hasattr(loader, "epoch"):
-            stack.callback(setattr, loader, "epoch", loader.epoch)
             loader.epoch += seed * 10**6
         yield

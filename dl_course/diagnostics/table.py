@@ -1,10 +1,12 @@
 """What every measurement returns, and how it takes a loader's batches apart."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
 import pandas as pd
+import torch
 
 from dl_course.hooks import mapped
 from dl_course.runtime import preserved_rng
@@ -46,16 +48,22 @@ def split(batch: Any, device: Any = "cpu") -> tuple[tuple[Any, ...], Any]:
     return mapped(lambda tensor: tensor.to(device), (inputs, labels))
 
 
+@contextmanager
+def order_kept(loader: Any) -> Iterator[list[torch.Generator]]:
+    """Give the generators that a loader draws its order from; put them, and its epoch, back at the end."""
+    owners = (loader, getattr(loader, "sampler", None))
+    generators = [each for owner in owners if (each := getattr(owner, "generator", None)) is not None]
+    states, epoch = [each.get_state() for each in generators], getattr(loader, "epoch", None)
+    try:
+        yield generators
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        if epoch is not None:
+            loader.epoch = epoch
+
+
 def batches(loader: Any, device: Any = "cpu") -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield the batches, split; then put back what the loader drew and counted, as if it had not run."""
-    generators = [getattr(owner, "generator", None) for owner in (loader, getattr(loader, "sampler", None))]
-    states = [(each, each.get_state()) for each in generators if each is not None]
-    epoch = getattr(loader, "epoch", None)
-    with preserved_rng():
-        try:
-            yield from (split(batch, device) for batch in loader)
-        finally:
-            for generator, state in states:
-                generator.set_state(state)
-            if epoch is not None:
-                loader.epoch = epoch
+    with preserved_rng(), order_kept(loader):
+        yield from (split(batch, device) for batch in loader)

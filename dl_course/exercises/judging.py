@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,8 @@ class Exercise:
     """One exercise of a chapter; its docstring's first line is its title. Defining a subclass registers it.
 
     A subclass gives `name`, `points`, `hints`, `reference` (a right answer), `mistakes` (diagnosis → the
-    answer that makes it) and `cases(rng)`: plain dicts with sizes and values from rng. Their key "about"
+    answer that makes it) or `slips` (what the reference takes as `slip=`, to make a mistake → its diagnosis),
+    and `cases(rng)`: plain dicts with sizes and values from rng. Their key "about"
     says what the input is; cases of one "about" earn their points together. Keys beginning with "_" (labels)
     stay with the judge. It may override `judge` where many answers are right. `not_allowed` names what
     to do without; "loop" is for and while.
@@ -33,6 +35,7 @@ class Exercise:
     atol: ClassVar[float] = 1e-5
     reference: ClassVar[Any]
     mistakes: ClassVar[Mapping[str, Any]] = {}
+    slips: ClassVar[Mapping[str, str]] = {}
 
     registered: ClassVar[dict[str, Exercise]] = {}
 
@@ -45,6 +48,8 @@ class Exercise:
             )
         if not 0 < cls.seconds <= 20:
             raise ValueError(f"exercise '{cls.name}' asks for {cls.seconds} s; at most 20 are given")
+        if cls.slips:
+            cls.mistakes = {says: partial(cls.reference, slip=slip) for slip, says in cls.slips.items()}
         Exercise.registered[cls.name] = cls()
 
     @property
@@ -73,6 +78,11 @@ class Exercise:
     def outputs_of(self, answer: Any, case: Case) -> Outputs:
         """Return what an answer of ours puts out for a case."""
         return answer_outputs(find_probe(self.name), answer, sent(case))
+
+
+def draw(rng: np.random.Generator, low: int, high: int) -> int:
+    """Return a whole number from low to high, both included: a size of a case."""
+    return int(rng.integers(low, high + 1))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Callbacks: small objects that the Trainer calls at its events, each with the Trainer.
 
-A callback has any of the methods fit_start, step_end, epoch_end, interrupted, fit_end; with state_dict and
-load_state_dict its state goes into the checkpoints too.
+A callback has any of the methods fit_start, step_end, epoch_end, interrupted, fit_end. The attributes that it
+names in ``state`` go into the checkpoints too.
 """
 
 import logging

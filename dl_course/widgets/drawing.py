@@ -25,7 +25,7 @@ from dl_course.explain import gradcam, overlay
 from dl_course.hooks import capture
 from dl_course.plots.style import COLORS, scale
 from dl_course.registry import nearest
-from dl_course.widgets.views import Drawing
+from dl_course.widgets.views import Drawing, data_url
 
 SIDE, BOX, COARSE, SHOWN = 28, 20, 5, 64  # of a picture, a digit, a map that still tells where; maps at most
 
@@ -164,8 +164,7 @@ class DrawingPad(anywidget.AnyWidget):
 
 
 def _face(reading: Reading) -> dict[str, Any]:
-    pngs = {name: to_pil_image(picture)._repr_png_() for name, picture in reading.pictures().items()}
-    urls = {name: f"data:image/png;base64,{b64encode(png).decode()}" for name, png in pngs.items()}
+    urls = {name: data_url(to_pil_image(picture)) for name, picture in reading.pictures().items()}
     return {"status": repr(reading), "probabilities": list(reading.probabilities)} | urls
 
 

@@ -18,7 +18,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from dl_course.data import Pictures
 from dl_course.registry import nearest
-from dl_course.widgets.views import VIEWS, Drawing, Look, drawn
+from dl_course.widgets.views import VIEWS, Drawing, Look, data_url, drawn
 
 CSS = """.{0} button {{width: 48px; height: 48px; font-size: 0; background-size: cover}}
 .{0} button.mod-active {{outline: 3px solid #0173b2}}"""
@@ -153,8 +153,7 @@ class LayerExplorer(widgets.VBox):
     def _show_thumbnails(self) -> None:
         rules = [CSS.format(place := f"explorer-{id(self)}")]
         for number, image in enumerate(self.images, 1):
-            ImageOps.fit(to_pil_image(image), (48, 48)).save(file := BytesIO(), "PNG")
-            url = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+            url = data_url(ImageOps.fit(to_pil_image(image), (48, 48)))
             rules.append(f".{place} button:nth-of-type({number}) {{background-image: url({url})}}")
         self.pictures.add_class(place)
         self.pictures.options = range(len(self.images))

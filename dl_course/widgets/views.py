@@ -1,5 +1,6 @@
 """What can be drawn of a layer: a view asks a room below for numbers and plots for a picture of them."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from dl_course import plots
@@ -26,6 +28,12 @@ class Drawing(Figure):
         quick = {"compress_level": 1, "compress_type": 3}  # zlib's Z_RLE: quicker, and smaller
         self.savefig(file, format="png", pil_kwargs=quick)
         return file.getvalue()
+
+
+def data_url(picture: Image) -> str:
+    """Return a picture as a PNG inside a URL, for a page to show."""
+    picture.save(file := BytesIO(), "PNG")
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
 
 
 @dataclass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from dl_course.exercises.checking import check
+from dl_course.exercises.checks import find_exercise
+from dl_course.exercises.judging import verdict
 from dl_course.exercises.results import Result
 
 
@@ -46,6 +48,24 @@ def both_tests(suite: Suite) -> tuple[Any, Any]:
         assert result.passed, result
 
     return test_a_wrong_answer_is_told_its_mistake, test_a_right_answer_passes_however_it_is_written
+
+
+def assert_mistakes_are_named(name: str, seeds: Iterable[int]) -> None:
+    """Assert that every known mistake is refused with its own diagnosis, whatever the seed."""
+    exercise = find_exercise(name)
+    for seed in seeds:
+        cases = exercise.seeded_cases(seed)
+        for says, mistake in exercise.mistakes.items():
+            found = verdict(exercise, cases, [exercise.outputs_of(mistake, case) for case in cases])
+            assert not found.passed, (seed, says)
+            assert found.difference and found.difference.diagnosis == says, seed
+
+
+def share_with_outputs_of(name: str, known: int, asked: int) -> float:
+    """Return what the right outputs for one seed earn on the cases of another."""
+    exercise = find_exercise(name)
+    outputs = [exercise.outputs_of(type(exercise).reference, case) for case in exercise.seeded_cases(known)]
+    return verdict(exercise, exercise.seeded_cases(asked), outputs).share
 
 
 def diagnosis(result: Result) -> str:

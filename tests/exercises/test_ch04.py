@@ -10,10 +10,8 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 from torchvision.ops import sigmoid_focal_loss
 
-from dl_course.exercises.checks import find_exercise
 from dl_course.exercises.checks.ch04 import _factor, _focal
-from dl_course.exercises.judging import verdict
-from tests.exercises.suites import Suite, both_tests
+from tests.exercises.suites import Suite, assert_mistakes_are_named, both_tests, share_with_outputs_of
 
 suite = Suite()
 wrong, right = suite.wrong, suite.right
@@ -616,21 +614,12 @@ NAMES += ["clip_by_global_norm", "EarlyStopping", "focal_loss"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_known_mistake_is_recognised_whatever_a_graders_seed(name):
-    exercise = find_exercise(name)
-    for seed in (1, 2**31):
-        cases = exercise.seeded_cases(seed)
-        for says, wrong_answer in exercise.mistakes.items():
-            found = verdict(exercise, cases, [exercise.outputs_of(wrong_answer, case) for case in cases])
-            assert not found.passed
-            assert found.difference.diagnosis == says
+    assert_mistakes_are_named(name, (1, 2**31))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_right_outputs_for_one_seed_are_wrong_for_another(name):
-    exercise = find_exercise(name)
-    known, asked = exercise.seeded_cases(1), exercise.seeded_cases(2)
-    forged = [exercise.outputs_of(type(exercise).reference, case) for case in known]
-    assert verdict(exercise, asked, forged).share <= 0.25
+    assert share_with_outputs_of(name, known=1, asked=2) <= 0.25
 
 
 test_wrong, test_right = both_tests(suite)

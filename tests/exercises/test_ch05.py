@@ -10,10 +10,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from dl_course.diagnostics import dead_units
 from dl_course.exercises.checking import check
 from dl_course.exercises.checks import find_exercise
-from dl_course.exercises.judging import verdict
 from dl_course.exercises.probes import ch05 as probes
 from dl_course.explain import pointing_game
-from tests.exercises.suites import Suite, both_tests
+from tests.exercises.suites import Suite, assert_mistakes_are_named, both_tests, share_with_outputs_of
 
 suite = Suite()
 wrong, right = suite.wrong, suite.right
@@ -492,20 +491,12 @@ NAMES = ("activation_of", "dead_share", "gradient_ratios", "grad_cam", "pointing
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_known_mistake_is_refused_and_named_for_other_seeds_too(name):
-    exercise = find_exercise(name)
-    for seed in range(3):
-        cases = exercise.seeded_cases(seed)
-        for says, mistake in exercise.mistakes.items():
-            found = verdict(exercise, cases, [exercise.outputs_of(mistake, case) for case in cases])
-            assert not found.passed
-            assert found.difference.diagnosis == says
+    assert_mistakes_are_named(name, range(3))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_right_for_one_seed_is_wrong_for_another(name):
-    exercise = find_exercise(name)
-    earlier = [exercise.outputs_of(type(exercise).reference, case) for case in exercise.seeded_cases(0)]
-    assert verdict(exercise, exercise.seeded_cases(1), earlier).share == 0
+    assert share_with_outputs_of(name, known=0, asked=1) == 0
 
 
 def test_a_hook_that_stays_is_counted_wherever_it_hangs():

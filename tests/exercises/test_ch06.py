@@ -15,7 +15,13 @@ from dl_course.exercises.checking import check
 from dl_course.exercises.checks import find_exercise
 from dl_course.exercises.judging import verdict
 from dl_course.models import SimpleCNN, trained
-from tests.exercises.suites import Suite, both_tests, diagnosis
+from tests.exercises.suites import (
+    Suite,
+    assert_mistakes_are_named,
+    both_tests,
+    diagnosis,
+    share_with_outputs_of,
+)
 
 suite = Suite()
 wrong, right = suite.wrong, suite.right
@@ -447,20 +453,12 @@ NAMES = ("nearest_mean", "confusion", "worst_mistakes", "calibration_error")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_known_mistake_is_refused_and_named_for_other_seeds_too(name):
-    exercise = find_exercise(name)
-    for seed in range(10):
-        cases = exercise.seeded_cases(seed)
-        for says, mistake in exercise.mistakes.items():
-            found = verdict(exercise, cases, [exercise.outputs_of(mistake, case) for case in cases])
-            assert not found.passed, (seed, says)
-            assert found.difference.diagnosis == says, seed
+    assert_mistakes_are_named(name, range(10))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_right_for_one_seed_is_wrong_for_another(name):
-    exercise = find_exercise(name)
-    earlier = [exercise.outputs_of(type(exercise).reference, case) for case in exercise.seeded_cases(0)]
-    assert verdict(exercise, exercise.seeded_cases(1), earlier).share == 0
+    assert share_with_outputs_of(name, known=0, asked=1) == 0
 
 
 test_wrong, test_right = both_tests(suite)

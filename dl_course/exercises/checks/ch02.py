@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -88,7 +87,6 @@ class LinearBackward(Exercise):
         "dx last": "the gradients are right, but in another order: return dx, dw, db",
         "dw first": "dx and dw have changed places: return dx, dw, db",
     }
-    mistakes: ClassVar = {says: partial(_backward, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         return _layers(rng, "dout", "x", "w")
@@ -129,7 +127,6 @@ class NumericalGradient(Exercise):
         "type": "in float32 or integers a small step is rounded away: make x a float64 copy first",
         "in place": "put each number back before the next; and move them in a copy, x isn't yours",
     }
-    mistakes: ClassVar = {says: partial(_slopes, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         n, m, k = rng.permutation(SIZES)[:3]
@@ -176,7 +173,6 @@ class CrossEntropy(Exercise):
         "C": "you averaged over all N·C entries; each sample has one term",
         "p": "the true class is missing in the gradient: it is p minus 1 there",
     }
-    mistakes: ClassVar = {says: partial(_cross_entropy, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         n, classes = rng.permutation(SIZES)[:2]
@@ -234,7 +230,6 @@ class TrainingStep(Exercise):
         "no rate": "the learning rate is missing: you moved by the whole gradient",
         "no loss": "the parameters are right; now return the loss",
     }
-    mistakes: ClassVar = {says: partial(_trained, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, n, steps in (("one step", 6, 1), ("a batch of one", 1, 1), ("three steps", 5, 3)):
@@ -272,7 +267,6 @@ class MomentumStep(Exercise):
         "no rate": "the learning rate is missing in the move",
         "Nesterov": "that is Nesterov's momentum, which looks a step ahead; the plain one is asked for",
     }
-    mistakes: ClassVar = {says: partial(_moved, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = ("in motion", 1, 0.9, 1), ("three steps from rest", 3, 0.5, 0), ("no momentum", 2, 0.0, 1)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,13 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_course.exercises.judging import Exercise
+from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case
 from dl_course.models import resnet18
-
-
-def _draw(rng: np.random.Generator, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -47,17 +42,16 @@ class OutputSize(Exercise):
         "no dilation": "the dilation is left out: a kernel with gaps spans more pixels",
         "gaps": "a kernel of k pixels has k − 1 gaps: it spans dilation * (kernel - 1) + 1",
     }
-    mistakes: ClassVar = {says: partial(_out, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for _ in range(3):
-            case, stride = {"size": _draw(rng, 60, 90), "kernel": _draw(rng, 2, 4) * 2 - 1}, _draw(rng, 3, 5)
-            size = case["kernel"] + stride * _draw(rng, 6, 9) + _draw(rng, 1, stride - 1)
+            case, stride = {"size": draw(rng, 60, 90), "kernel": draw(rng, 2, 4) * 2 - 1}, draw(rng, 3, 5)
+            size = case["kernel"] + stride * draw(rng, 6, 9) + draw(rng, 1, stride - 1)
             yield {"about": "a kernel alone", **case}
-            yield {"about": "padding", **case, "padding": _draw(rng, 1, 3)}
+            yield {"about": "padding", **case, "padding": draw(rng, 1, 3)}
             yield {"about": "a stride that doesn't fit", **case, "size": size, "stride": stride}
-            yield {"about": "dilation", **case, "dilation": _draw(rng, 2, 4)}
-            yield {"about": "all at once", **case, "stride": 2, "padding": 3, "dilation": _draw(rng, 2, 3)}
+            yield {"about": "dilation", **case, "dilation": draw(rng, 2, 4)}
+            yield {"about": "all at once", **case, "stride": 2, "padding": 3, "dilation": draw(rng, 2, 3)}
 
 
 def _conv(x: Tensor, w: Tensor, b: Tensor, stride: int = 1, padding: int = 0, slip: str = "") -> Tensor:
@@ -87,18 +81,17 @@ class Conv2dByHand(Exercise):
         "no stride": "the stride is left out: the window moves by stride pixels",
         "no padding": "the padding is left out: a rim of zeros around the picture",
     }
-    mistakes: ClassVar = {says: partial(_conv, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = {  # samples, channels, filters, height and width of the kernel, stride, padding
             "one grey picture, one filter": (1, 1, 1, 3, 3, 1, 0),
-            "several channels, several filters": (2, 3, _draw(rng, 4, 5), 3, 3, 1, 0),
-            "padding": (_draw(rng, 2, 3), 2, 3, 3, 3, 1, _draw(rng, 1, 2)),
-            "a stride": (2, 3, 2, 3, 3, _draw(rng, 2, 3), 0),
+            "several channels, several filters": (2, 3, draw(rng, 4, 5), 3, 3, 1, 0),
+            "padding": (draw(rng, 2, 3), 2, 3, 3, 3, 1, draw(rng, 1, 2)),
+            "a stride": (2, 3, 2, 3, 3, draw(rng, 2, 3), 0),
             "a kernel that is no square, with both": (2, 2, 3, 2, 4, 2, 1),
         }
         for about, (n, c, o, *kernel, stride, padding) in kinds.items():
-            x, w = _normal(rng, n, c, _draw(rng, 6, 7), _draw(rng, 8, 9)), _normal(rng, o, c, *kernel)
+            x, w = _normal(rng, n, c, draw(rng, 6, 7), draw(rng, 8, 9)), _normal(rng, o, c, *kernel)
             yield {"about": about, "x": x, "w": w, "b": _normal(rng, o), "stride": stride, "padding": padding}
 
 
@@ -126,7 +119,6 @@ class SeparableParameters(Exercise):
         "both": "the depthwise part has no biases here: the pointwise ones come right after",
         "always": "count no biases where bias is False",
     }
-    mistakes: ClassVar = {says: partial(_separable, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, kernel, bias in (("3×3", 3, True), ("a larger kernel", 7, True), ("no bias", 5, False)):
@@ -160,17 +152,16 @@ class ReceptiveField(Exercise):
         "whole kernels": "a kernel of 3 adds 2 pixels, not 3: its first one was seen already",
         "from 0": "it begins with 1: without any layer, a pixel sees itself",
     }
-    mistakes: ClassVar = {says: partial(_field, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds: dict[str, list[int]] = {
-            "several layers without stride": [1] * _draw(rng, 3, 5),
+            "several layers without stride": [1] * draw(rng, 3, 5),
             "a stride at the beginning": [2, 1, 1, 1],
-            "many strides": [1, 2, _draw(rng, 2, 3), 1, 2, 1, 3],
+            "many strides": [1, 2, draw(rng, 2, 3), 1, 2, 1, 3],
             "no layer": [],
         }
         for about, strides in kinds.items():
-            yield {"about": about, "layers": [[_draw(rng, 1, 3) * 2 + 1, stride] for stride in strides]}
+            yield {"about": about, "layers": [[draw(rng, 1, 3) * 2 + 1, stride] for stride in strides]}
 
 
 class _Squeeze(nn.Module):
@@ -204,13 +195,12 @@ class SqueezeExcite(Exercise):
         "max": "you squeezed with the largest value; SE takes the mean",
         "weights": "those are the weights; multiply x by them",
     }
-    mistakes: ClassVar = {says: partial(_Squeeze, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        kinds = ("a batch", 8 * _draw(rng, 2, 4), 4, 3), ("one picture", 10, 3, 1), ("few channels", 5, 16, 2)
+        kinds = ("a batch", 8 * draw(rng, 2, 4), 4, 3), ("one picture", 10, 3, 1), ("few channels", 5, 16, 2)
         for about, channels, reduction, n in kinds:
-            case = {"about": about, "channels": channels, "reduction": reduction, "seed": _draw(rng, 0, 999)}
-            yield case | {"x": _normal(rng, n, channels, _draw(rng, 3, 5), _draw(rng, 6, 7))}
+            case = {"about": about, "channels": channels, "reduction": reduction, "seed": draw(rng, 0, 999)}
+            yield case | {"x": _normal(rng, n, channels, draw(rng, 3, 5), draw(rng, 6, 7))}
 
 
 class _Residual(nn.Module):
@@ -252,15 +242,14 @@ class ResidualBlock(Exercise):
         "plain": "where the shape changes, branch and shortcut must still fit: the first convolution and "
         "the shortcut's 1×1 convolution have the stride, and nothing else has",
     }
-    mistakes: ClassVar = {says: partial(_Residual, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        c, kinds = _draw(rng, 3, 5), {"the shape stays": (1, 0, 1), "more channels": (3, 3, 1)}
+        c, kinds = draw(rng, 3, 5), {"the shape stays": (1, 0, 1), "more channels": (3, 3, 1)}
         kinds |= {"half the size": (1, c, 2), "half the size, same channels": (3, 0, 2)}
         for about, (n, more, stride) in kinds.items():
             case = {"about": about, "inputs": c, "channels": c + more, "stride": stride}
-            x = _normal(rng, n, c, _draw(rng, 6, 7), _draw(rng, 8, 9))
-            yield case | {"x": x, "seed": _draw(rng, 0, 999)}
+            x = _normal(rng, n, c, draw(rng, 6, 7), draw(rng, 8, 9))
+            yield case | {"x": x, "seed": draw(rng, 0, 999)}
 
 
 def _resnet(classes: int, slip: str = "") -> nn.Module:
@@ -293,8 +282,7 @@ class BuildResNet18(Exercise):
         "no relu": "the ReLU of the stem is missing, between bn1 and maxpool",
         "no strides": "the first block of layer2, of layer3 and of layer4 has stride 2",
     }
-    mistakes: ClassVar = {says: partial(_resnet, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        x = _normal(rng, 2, 3, _draw(rng, 60, 90), _draw(rng, 100, 130))
-        yield {"about": "two pictures", "classes": _draw(rng, 5, 60), "x": x, "seed": _draw(rng, 0, 999)}
+        x = _normal(rng, 2, 3, draw(rng, 60, 90), draw(rng, 100, 130))
+        yield {"about": "two pictures", "classes": draw(rng, 5, 60), "x": x, "seed": draw(rng, 0, 999)}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,18 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_course.exercises.judging import Exercise
+from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case
-
-
-def _draw(rng: np.random.Generator, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
 
 
 def _training(rng: np.random.Generator, about: str, samples: list[int], **more: Any) -> Case:
     inputs, hidden, classes = sizes = rng.permutation(np.arange(3, 8))[:3].tolist()
     batches = [[rng.normal(size=(n, inputs)), rng.integers(0, classes, n)] for n in samples]
-    return {"about": about, "sizes": sizes, "batches": batches, "seed": _draw(rng, 0, 999)} | more
+    return {"about": about, "sizes": sizes, "batches": batches, "seed": draw(rng, 0, 999)} | more
 
 
 def _stepped(model: nn.Module, optimizer: Any, images: Tensor, labels: Tensor, slip: str = "") -> Any:
@@ -52,13 +47,12 @@ class TrainStep(Exercise):
         "softmax": "cross_entropy takes logits and does the softmax itself; yours went through two",
         "graph": "your loss holds on to the graph of its whole batch; return loss.item()",
     }
-    mistakes: ClassVar = {says: partial(_stepped, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        yield _training(rng, "one step", [_draw(rng, 4, 9)])
-        yield _training(rng, "three steps", [6, 6, _draw(rng, 3, 5)])
-        yield _training(rng, "gradients are left from before", [_draw(rng, 4, 9)], stale=True)
-        yield _training(rng, "a model in eval mode", [_draw(rng, 4, 9)], training=False)
+        yield _training(rng, "one step", [draw(rng, 4, 9)])
+        yield _training(rng, "three steps", [6, 6, draw(rng, 3, 5)])
+        yield _training(rng, "gradients are left from before", [draw(rng, 4, 9)], stale=True)
+        yield _training(rng, "a model in eval mode", [draw(rng, 4, 9)], training=False)
 
 
 def _evaluated(model: nn.Module, batches: Any, slip: str = "") -> list[float]:
@@ -93,13 +87,12 @@ class Evaluate(Exercise):
         "left": "the model came in training mode, and should leave in it: model.train(was)",
         "percent": "the accuracy is a fraction, from 0 to 1",
     }
-    mistakes: ClassVar = {says: partial(_evaluated, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         yield _training(rng, "batches of one size", [7, 7])
-        yield _training(rng, "a short last batch", [11, 11, _draw(rng, 2, 4)])
+        yield _training(rng, "a short last batch", [11, 11, draw(rng, 2, 4)])
         yield _training(rng, "a last batch of one", [6, 1])
-        yield _training(rng, "a model in eval mode", [_draw(rng, 8, 12)], training=False)
+        yield _training(rng, "a model in eval mode", [draw(rng, 8, 12)], training=False)
 
 
 def _factor(step: int, warmup: int, total: int, slip: str = "") -> float:
@@ -127,11 +120,10 @@ class WarmupCosine(Exercise):
         "rises again": "a cosine rises again after half a turn: from step `total` on the factor stays 0",
         "no half": "1 + cos goes from 2 to 0: halve it",
     }
-    mistakes: ClassVar = {says: partial(_factor, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        for about, warmup in (("no warm-up", 0), ("a warm-up", _draw(rng, 3, 6)), ("one step of warm-up", 1)):
-            yield {"about": about, "warmup": warmup, "total": warmup + _draw(rng, 7, 12)}
+        for about, warmup in (("no warm-up", 0), ("a warm-up", draw(rng, 3, 6)), ("one step of warm-up", 1)):
+            yield {"about": about, "warmup": warmup, "total": warmup + draw(rng, 7, 12)}
 
 
 def _accumulated(model: nn.Module, optimizer: Any, batches: Any, slip: str = "") -> float:
@@ -170,13 +162,12 @@ class AccumulatedStep(Exercise):
         "no zero": "gradients from before counted too: begin with optimizer.zero_grad()",
         "at once": "all batches were kept for one backward(), which saves no memory: call it batch by batch",
     }
-    mistakes: ClassVar = {says: partial(_accumulated, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        yield _training(rng, "one batch", [_draw(rng, 4, 6)])
+        yield _training(rng, "one batch", [draw(rng, 4, 6)])
         yield _training(rng, "batches of one size", [4, 4, 4])
-        yield _training(rng, "a short last batch", [6, 6, _draw(rng, 1, 3)])
-        yield _training(rng, "gradients are left from before", [5, _draw(rng, 2, 4)], stale=True)
+        yield _training(rng, "a short last batch", [6, 6, draw(rng, 1, 3)])
+        yield _training(rng, "gradients are left from before", [5, draw(rng, 2, 4)], stale=True)
 
 
 def _clipped(gradients: list[Tensor], max_norm: float, slip: str = "") -> Tensor:
@@ -207,7 +198,6 @@ class ClipByGlobalNorm(Exercise):
         "sum": "norms don't add up: square them, add, and take the root",
         "after": "return the norm from before: it says whether the training is in trouble",
     }
-    mistakes: ClassVar = {says: partial(_clipped, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = {"one tensor": (1, 3.0), "large ones": (3, 9.0), "small ones": (3, 0.01), "zeros": (2, 0.0)}
@@ -248,10 +238,9 @@ class EarlyStopping(Exercise):
         "no delta": "min_delta is left out: a gain as small as that is no progress",
         "NaN": "NaN counted as progress: every comparison with it is False, so ask loss < …, not >= …",
     }
-    mistakes: ClassVar = {says: partial(_Stopping, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        few, patience = _draw(rng, 2, 4), _draw(rng, 3, 4)
+        few, patience = draw(rng, 2, 4), draw(rng, 3, 4)
         kinds = {
             "it falls, then rises": [-0.1] * few + [0.1] * 6,
             "ups and downs": ([-0.4] + [0.1] * (patience - 1)) * 2 + [0.1] * 6,
@@ -289,12 +278,11 @@ class FocalLoss(Exercise):
         "detached": "the value is right, the gradient isn't: it must go through the weight too, no detach",
         "sum": "those are added up; take the mean over the samples",
     }
-    mistakes: ClassVar = {says: partial(_focal, slip=slip) for slip, says in slips.items()}
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = {"gamma 0, the cross-entropy": (5, 2, 0.0), "several samples": (6, 2, 2.0)}
         kinds |= {"another gamma": (4, 2, rng.uniform(1.2, 4)), "huge logits": (5, 3000, 2.0)}
         for about, (n, scale, gamma) in kinds.items():
-            logits = scale * rng.normal(size=(n, _draw(rng, 3, 6)))
+            logits = scale * rng.normal(size=(n, draw(rng, 3, 6)))
             labels = (logits.argmax(1) + np.arange(n) % 3) % logits.shape[1]
             yield {"about": about, "logits": logits, "labels": labels, "gamma": gamma}

@@ -1,8 +1,7 @@
 """Judging chapter 05: what is seen inside a network. The right answers can be told to make a slip."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,22 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dl_course.exercises.compare import Difference
-from dl_course.exercises.judging import Exercise
+from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case, Outputs
 from dl_course.hooks import capture
 
 
-def _draw(rng: np.random.Generator, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
-
-
-def _slipping(answer: Callable, slips: Mapping[str, str]) -> dict[str, Any]:
-    return {says: partial(answer, slip=slip) for slip, says in slips.items()}
-
-
 def _network(rng: np.random.Generator, about: str, n: int, **more: Any) -> Case:
-    x = rng.normal(size=(n, 2, _draw(rng, 8, 10), _draw(rng, 11, 14))).astype(np.float32)
-    sizes = {"channels": _draw(rng, 4, 6), "classes": _draw(rng, 4, 7), "seed": _draw(rng, 0, 9999)}
+    x = rng.normal(size=(n, 2, draw(rng, 8, 10), draw(rng, 11, 14))).astype(np.float32)
+    sizes = {"channels": draw(rng, 4, 6), "classes": draw(rng, 4, 7), "seed": draw(rng, 0, 9999)}
     return {"about": about, "x": x, "breaks": False, **sizes, **more}
 
 
@@ -65,10 +56,10 @@ class ActivationOf(Exercise):
         "Run the network in `try:`, and call `handle.remove()` in `finally:`.",
     )
     reference = staticmethod(_captured)
-    mistakes: ClassVar = _slipping(_captured, {
+    slips: ClassVar = {
         "no copy": "the next layer worked in place, and wrote over what you kept: clone it in the hook",
         "input": "that is what went into the layer; a hook is called with (module, inputs, output)",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         yield _network(rng, "a layer with nothing in place behind it", 2, layer="body.act")
@@ -98,23 +89,23 @@ class DeadShare(Exercise):
         "`(batch > 0).transpose(0, 1).flatten(1).any(1)` is who is alive in a batch; join batches with `|`.",
     )
     reference = staticmethod(_dead)
-    mistakes: ClassVar = _slipping(_dead, {
+    slips: ClassVar = {
         "zeros": "that is the share of zeros among all numbers; a dead unit has nothing else",
         "averaged": "that is the mean of the batches' shares: a unit may wake up in another batch",
         "places": "a channel is one unit, with all its places: one of them is enough to be alive",
         "not zero": "a number below 0 isn't active either: ask for > 0, not for == 0",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        last = _draw(rng, 1, 3)
+        last = draw(rng, 1, 3)
         kinds: dict[str, tuple[list[int], tuple[int, ...], float]] = {  # batches, places, slope below 0
             "one batch of a linear layer": ([5 + last], (), 0.0),
             "batches of a linear layer": ([6, 6, last], (), 0.0),
-            "batches of feature maps": ([5, 5, last], (_draw(rng, 3, 4), 5), 0.0),
+            "batches of feature maps": ([5, 5, last], (draw(rng, 3, 4), 5), 0.0),
             "a leaky ReLU": ([4, last], (3, 2), 0.3),
         }
         for about, (sizes, shape, slope) in kinds.items():
-            units, dead = _draw(rng, 9, 16), _draw(rng, 2, 5)
+            units, dead = draw(rng, 9, 16), draw(rng, 2, 5)
             x, order = rng.normal(size=(sum(sizes), units, int(np.prod(shape)))), rng.permutation(units)
             x[:, order[: dead + 2]] = -np.abs(x[:, order[: dead + 2]])
             x[0, order[dead : dead + 2], -1] = 1  # two wake up once
@@ -144,19 +135,19 @@ class GradientRatios(Exercise):
         "`(parameter.grad.norm() / parameter.norm()).item()`; where `parameter.grad is None`, None.",
     )
     reference = staticmethod(_ratios)
-    mistakes: ClassVar = _slipping(_ratios, {
+    slips: ClassVar = {
         "zero": "no gradient at all isn't a gradient of zero: put None into the table",
         "none": "a gradient of zero did arrive: it counts as 0.0, not as None",
         "skip": "a parameter without a gradient belongs in the table, with None: one looks for just that",
         "alone": "that is the gradient's norm; divide it by the weight's",
         "upside down": "that is weight / gradient: the other way round",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         body = ["body.conv.weight", "body.conv.bias"]
         kinds = {"a layer left out": ([], 0), "a frozen layer": (body, 0), "silent units": ([], -1e3)}
         for about, (frozen, shift) in kinds.items():
-            case = _network(rng, about, n := _draw(rng, 3, 5), frozen=frozen, shift=shift)
+            case = _network(rng, about, n := draw(rng, 3, 5), frozen=frozen, shift=shift)
             yield case | {"labels": rng.integers(case["classes"], size=n).tolist()}
 
 
@@ -185,7 +176,7 @@ class GradCAM(Exercise):
         "Weights are the gradient's `mean((2, 3), keepdim=True)`; weigh, `sum(1)`, and cut off below 0.",
     )
     reference = staticmethod(_cam)
-    mistakes: ClassVar = _slipping(_cam, {
+    slips: ClassVar = {
         "no copy": "the next layer worked in place on what you kept: let the hook return a clone",
         "no relu": "what speaks against the class is still in the map: cut it off at 0",
         "local": "average the gradient over height and width first: one weight a channel",
@@ -194,11 +185,11 @@ class GradCAM(Exercise):
         "early": "first add the channels, then cut off at 0: channels may speak against the class, too",
         "softmax": "take the score itself, before softmax",
         "predicted": "you explain the predicted class; `targets` asks for others",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = {"one picture": (1, "body.act"), "several pictures": (3, "body.act")}
-        kinds |= {"a layer before a ReLU that works in place": (_draw(rng, 2, 4), "more")}
+        kinds |= {"a layer before a ReLU that works in place": (draw(rng, 2, 4), "more")}
         for about, (n, layer) in kinds.items():
             case = _network(rng, about, n, layer=layer)
             yield case | {"targets": rng.integers(case["classes"], size=n).tolist()}
@@ -228,21 +219,21 @@ class PointingScore(Exercise):
         "A map is flat if its largest number isn't above its smallest. It misses, and still counts.",
     )
     reference = staticmethod(_pointing)
-    mistakes: ClassVar = _slipping(_pointing, {
+    slips: ClassVar = {
         "plateau": "a map that is the same everywhere points nowhere: it misses",
         "dropped": "a map that is the same everywhere is a miss; don't leave it out",
         "share": "that is how much of the maps lies in the masks; only the peak counts here",
         "whole": "each map has a peak of its own; yours is the highest of all maps",
         "centre": "that is how often the picture's centre hits: what one gets without looking",
         "swapped": "rows and columns are swapped",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = {"square pictures": (12, 12, 0), "wide pictures": (7, 13, 0), "flat maps": (9, 8, 2)}
         for about, (height, width, flat) in kinds.items():
-            n = _draw(rng, 7, 11)
+            n = draw(rng, 7, 11)
             maps, masks = rng.uniform(0, 0.9, (n, height, width)), np.zeros((n, height, width), bool)
-            for i, hit in enumerate(rng.permutation(np.arange(n) < _draw(rng, 3, n - 3))):
+            for i, hit in enumerate(rng.permutation(np.arange(n) < draw(rng, 3, n - 3))):
                 top, left = int(rng.integers(height - 3)), int(rng.integers(width - 3))
                 masks[i, top : top + 3, left : left + 3] = True
                 maps[(i, *rng.permutation(np.argwhere(masks[i] == hit))[0])] = rng.uniform(1, 2)

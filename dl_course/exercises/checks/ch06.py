@@ -1,8 +1,7 @@
 """Judging chapter 06: what a project needs besides its network. The right answers can be told to slip."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,17 +9,9 @@ from torch import Tensor
 
 from dl_course import data
 from dl_course.exercises.compare import Difference
-from dl_course.exercises.judging import Exercise
+from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case, Outputs
 from dl_course.files import DataUnavailable
-
-
-def _draw(rng: np.random.Generator, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
-
-
-def _slipping(answer: Callable, slips: Mapping[str, str]) -> dict[str, Any]:
-    return {says: partial(answer, slip=slip) for slip, says in slips.items()}
 
 
 def _nearest_mean(pictures: Tensor, labels: Tensor, new: Tensor, slip: str = "") -> Tensor:
@@ -50,25 +41,25 @@ class NearestMean(Exercise):
         "argmin(1) tells which mean is nearest, by its place. Which label belongs to that place?",
     )
     reference = staticmethod(_nearest_mean)
-    mistakes: ClassVar = _slipping(_nearest_mean, {
+    slips: ClassVar = {
         "place": "those are places in your list of means; give the labels that belong to them",
         "farthest": "you took the farthest mean",
         "product": "a product isn't a distance: bright means win; subtract, square, and add up",
         "sum": "those are sums: divide by the number of pictures, or frequent classes lie far away",
         "median": "those are medians; the mean is asked for",
         "neighbour": "that is the nearest single picture; take each class's mean first",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds: dict[str, tuple[list[int], tuple[int, ...]]] = {
-            "rows of numbers": ([0, 1, 2], (_draw(rng, 5, 8),)),
-            "pictures": ([0, 1, 2, 3], (1, _draw(rng, 4, 5), 6)),
+            "rows of numbers": ([0, 1, 2], (draw(rng, 5, 8),)),
+            "pictures": ([0, 1, 2, 3], (1, draw(rng, 4, 5), 6)),
             "labels that don't count from 0": (sorted(rng.choice(np.arange(3, 10), 3, False)), (1, 5, 4)),
         }
         for about, (classes, shape) in kinds.items():
             n, counts = (
-                _draw(rng, 30, 40),
-                [_draw(rng, 4, 6) * (3 if c == classes[0] else 1) for c in classes],
+                draw(rng, 30, 40),
+                [draw(rng, 4, 6) * (3 if c == classes[0] else 1) for c in classes],
             )
             labels = rng.permutation(np.repeat(np.array(classes, np.int64), counts))
             centres = {c: rng.uniform(0, 1, shape) * (1 + 0.5 * i) for i, c in enumerate(classes)}
@@ -145,17 +136,17 @@ class Confusion(Exercise):
         "Without a loop: `labels * classes + predicted` numbers the pairs; `torch.bincount` counts them.",
     )
     reference = staticmethod(_confusion)
-    mistakes: ClassVar = _slipping(_confusion, {
+    slips: ClassVar = {
         "mirrored": "your result is transposed: a row is a true class, a column a predicted one",
         "once": "table[labels, predicted] += 1 counts a pair once, however often it occurs",
         "shares": "those are shares of a row; counts are asked for",
         "wrong only": "right answers belong in the table, too: on its diagonal",
         "shape": "a class that doesn't occur has its row and its column, too",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, absent in (("all classes occur", 0), ("the last classes don't occur", 2)):
-            classes, n = _draw(rng, 3, 5), _draw(rng, 40, 60)
+            classes, n = draw(rng, 3, 5), draw(rng, 40, 60)
             labels = rng.permutation(np.concatenate([np.arange(classes), rng.integers(0, classes, n)]))
             predicted = np.where(rng.random(len(labels)) < 0.6, labels, rng.integers(0, classes, len(labels)))
             yield {"about": about, "labels": labels, "predicted": predicted, "classes": classes + absent}
@@ -183,17 +174,17 @@ class WorstMistakes(Exercise):
         "Sort the mistakes' confidences, `argsort(descending=True)[:k]`; then look up their places.",
     )
     reference = staticmethod(_worst)
-    mistakes: ClassVar = _slipping(_worst, {
+    slips: ClassVar = {
         "all": "these are the surest answers, right ones too; take mistakes only",
         "place": "those are places among the mistakes; give their places in the whole set",
         "least": "the least confident come first: sort in descending order",
         "logits": "a large logit isn't confidence, if the others are large, too: take the softmax first",
         "truth": "you sorted by the true class's probability; how sure was it of its *answer*?",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        for about, k in (("more mistakes than asked for", _draw(rng, 3, 5)), ("fewer mistakes", 60)):
-            n, classes = _draw(rng, 25, 40), _draw(rng, 4, 6)
+        for about, k in (("more mistakes than asked for", draw(rng, 3, 5)), ("fewer mistakes", 60)):
+            n, classes = draw(rng, 25, 40), draw(rng, 4, 6)
             logits = rng.normal(0, 2, (n, classes)) + rng.normal(0, 3, (n, 1))
             labels = np.where(rng.random(n) < 0.4, logits.argmax(1), rng.integers(0, classes, n))
             yield {"about": about, "logits": logits, "labels": labels, "k": k}
@@ -226,7 +217,7 @@ class CalibrationError(Exercise):
         "Weigh each gap with the bin's share of all pictures, `inside.double().mean()`; skip empty bins.",
     )
     reference = staticmethod(_ece)
-    mistakes: ClassVar = _slipping(_ece, {
+    slips: ClassVar = {
         "plain": "every bin counts the same: weigh it with its share of the pictures",
         "signed": "gaps of both signs cancel: take each bin's absolute value, then add up",
         "overall": "that is the gap of all pictures at once; take each bin's, then add up",
@@ -234,12 +225,12 @@ class CalibrationError(Exercise):
         "square": "take the absolute gap, not its square",
         "nan": "an empty bin has no mean: skip it",
         "floor": "bins include their upper edge: at 1.0 the last one, at an edge the one below",
-    })  # fmt: skip
+    }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = {"every bin is filled": (0.05, 5), "empty bins": (0.55, 10), "edges of bins": (0.05, 4)}
         for about, (low, bins) in kinds.items():
-            drawn = rng.uniform(low, 1, _draw(rng, 40, 60))
+            drawn = rng.uniform(low, 1, draw(rng, 40, 60))
             if about == "edges of bins":
                 drawn = np.concatenate([drawn, np.repeat(np.arange(1, bins + 1) / bins, 4)])
             correct = rng.random(len(drawn)) < np.where(drawn < 0.8, 1, 0.75)  # gaps of both signs
