@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+COURSE := .[experiments,deploy]
+COURSE_AND_TOOLS := .[experiments,deploy,grading,dev]
 # TORCH=cpu or TORCH=cu126 … chooses the build of torch (uv only): make lab TORCH=cpu
 export UV_TORCH_BACKEND = $(TORCH)
 ifeq ($(TORCH),)
@@ -43,10 +45,10 @@ $(BIN)/python:
 
 $(VENV)/.lab: pyproject.toml | $(BIN)/python
 	@echo "installing the course into $(VENV) (once)"
-	@$(call INSTALL,.)
+	@$(call INSTALL,'$(COURSE)')
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "installing the course and its tools into $(VENV) (once)"
-	@$(call INSTALL,'.[dev]')
+	@$(call INSTALL,'$(COURSE_AND_TOOLS)')
 	@touch $@ $(VENV)/.lab

@@ -477,7 +477,7 @@ run("pytest", "-q", "--no-header", "-p", "no:cacheprovider", ".")
 # | --- | --- |
 # | Linux, macOS | `make lab` in a clone of the repository |
 # | conda | `conda env create -f environment.yml`, `conda activate dl-course`, `pip install --no-deps -e .`, `dl-course lab` |
-# | pip, also on Windows | `python -m venv .venv`, activate it, `pip install -e .`, `dl-course lab` |
+# | pip, also on Windows | `python -m venv .venv`, activate it, `pip install -e ".[experiments,deploy]"`, `dl-course lab` |
 # | Colab | the badge at the top of every chapter; work there is lost with the session, so save a copy |
 # | VS Code | open the folder, install the extensions *Python* and *Jupyter*, and choose `.venv` as the kernel; it doesn't collapse solutions, so don't peek |
 #

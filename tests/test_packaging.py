@@ -30,7 +30,8 @@ def conda():
 
 def test_conda_and_pip_users_get_the_same_packages_within_the_same_bounds():
     theirs = {name: bound for name, bound in conda().items() if name not in ONLY_CONDA}
-    assert theirs == bounds(PROJECT["dependencies"])
+    extras = PROJECT["optional-dependencies"]
+    assert theirs == bounds([*PROJECT["dependencies"], *extras["experiments"], *extras["deploy"]])
     assert conda()["python"] == PROJECT["requires-python"]
     assert conda()["nbval"] == bounds(PROJECT["optional-dependencies"]["dev"])["nbval"]
 
