@@ -1,0 +1,214 @@
+"""Rules on the data: what goes in, and with which labels."""
+
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dl_course.diagnostics.rules.evidence import Evidence, floats, spread
+from dl_course.diagnostics.rules.finding import Found, Skip, rule
+from dl_course.hooks import tensors_in
+from dl_course.runtime import preserved_rng
+
+
+@rule("input-nonfinite", "error")
+def nonfinite_inputs(e: Evidence) -> Found:
+    """No input may hold NaN or Inf: a single one spoils every weight.
+
+    Find these samples (a file that does not read, 0/0 or log(0) in a transform); mend or drop them.
+    """
+    bad, count = e.facts["not finite"], e.facts["inputs"]
+    return bad and f"{bad} of {count} inputs hold NaN or Inf; limit 0"
+
+
+@rule("constant-input", "error")
+def constant_inputs(e: Evidence) -> Found:
+    """Inputs differ between samples, by 1 % of their size at least, and in every channel at all.
+
+    Look at some pictures before and after the transforms: what makes them all the same?
+    """
+    size, between, stds = e.x.square().mean().sqrt().item(), spread(e.x), e.facts["std by channel"]
+    if len(e.x) > 1 and between <= 0.01 * size:
+        return f"inputs differ by {between:.2g} between samples, and their size is {size:.2g}; limit 1 %"
+    dead = [f"channel {c}" for c, std in enumerate(stds) if std <= 1e-4 * max(stds)]
+    return bool(dead) and (dead[0], f"{dead[0]} is the same everywhere; the others' std is {max(stds):.2g}")
+
+
+@rule("input-not-normalised")
+def inputs_not_normalised(e: Evidence) -> Found:
+    """Initialisations assume numbers of about 1: a size (root mean square) from 0.01 to 3.
+
+    3 is more than a white picture has after ImageNet's normalisation, 2.6. Channels with 10 times the std of
+    others curve the loss 100 times as much: no one learning rate fits both.
+
+    Subtract the training set's mean and divide by its std, channel by channel; pictures 0–255 by 255 first.
+    """
+    size, stds = e.x.square().mean().sqrt().item(), e.facts["std by channel"]
+    if size < 0.01 or 3 < size < torch.inf:
+        return (
+            f"inputs have a size of {size:.3g} (mean {e.x.mean():.3g}, std {e.x.std():.3g}); limits 0.01, 3"
+        )
+    return max(stds) >= 10 * min(stds) > 1e-3 * max(stds) and f"channels' stds: {stds}; limit 10 times"
+
+
+@rule("labels-out-of-range", "error")
+def labels_out_of_range(e: Evidence) -> Found:
+    """Each class has an output, and a loss of classes gets whole numbers.
+
+    Classes are 0 … C - 1: subtract 1 where they count from 1, map unknown ones, call .long() on floats.
+    """
+    y, outputs = torch.cat([labels for _, labels in e.train]), e.outputs
+    if not isinstance(outputs, Tensor) or outputs.dim() != y.dim() + 1 or outputs.shape[1] < 2:
+        return None
+    if y.is_floating_point():
+        return _takes_only_classes(e) and f"labels are {y.dtype}, the loss takes whole numbers alone"
+    wrong = y[((y < 0) | (y >= outputs.shape[1])) & (y != getattr(e.loss_fn, "ignore_index", -100))]
+    which, last = wrong.unique().tolist()[:5], outputs.shape[1] - 1
+    return len(wrong) > 0 and f"{len(wrong)} of {len(y)} labels are {which}; outputs are for 0 to {last}"
+
+
+def _takes_only_classes(e: Evidence) -> bool:
+    try:
+        e.loss_of(e.outputs)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return bool(e.loss_fn(e.outputs, e.batch[1].long().clamp(0, e.outputs.shape[1] - 1)).isfinite())
+    return False
+
+
+@rule("label-noise")
+def label_noise(e: Evidence) -> Found:
+    """Some simple classifier guesses held-out labels better than chance, by 4 standard deviations.
+
+    Look at pictures beside their labels: shuffled apart from each other, or sorted differently?
+    """
+    x, y = e.x[:1024], e.labels[:1024]
+    if not x.isfinite().all() or len(y) < max(100, 10 * len(y.unique())):
+        raise Skip("needs 100 finite samples, and 10 a class")
+    for features in (_pixels, _filters):
+        right, chance = _guessed(features(x), y)
+        if right - chance > 4 * sqrt(chance * (1 - chance / len(y)) + 1e-9):
+            return None
+    return f"of {len(y)} held-out labels a classifier on filters guesses {right}, chance {chance:.0f}"
+
+
+def _pixels(x: Tensor) -> Tensor:
+    return (F.adaptive_avg_pool2d(x, 16) if x.dim() == 4 and x.shape[-1] > 16 else x).flatten(1)
+
+
+def _filters(x: Tensor) -> Tensor:
+    """Return what two layers of random filters see. Coates, Lee and Ng, AISTATS 2011."""
+    x = ((x - x.mean()) / x.std()).reshape(len(x), *(x.shape[1:] if x.dim() == 4 else (-1, 1, 1)))
+    x = F.adaptive_avg_pool2d(x, 32) if x.shape[-1] > 32 else x
+    with preserved_rng(0):
+        first, second = torch.randn(32, x.shape[1], 5, 5), torch.randn(128, 32, 3, 3) / 17
+    first = F.normalize((first - first.mean((1, 2, 3), keepdim=True)).flatten(1)).view_as(first)
+    if x.shape[-1] == 1:
+        return F.conv2d(x, first, padding=2).relu().flatten(1)
+    low = F.max_pool2d(F.conv2d(x, first, padding=2).abs(), 2)
+    high = F.conv2d(low, second, padding=1).relu()
+    return torch.cat([F.adaptive_avg_pool2d(low, 4).flatten(1), high.mean((2, 3)), high.amax((2, 3))], 1)
+
+
+def _guessed(features: Tensor, y: Tensor) -> tuple[int, float]:
+    """Return how many labels ridge regression guesses in 4 held-out folds, and how many by chance."""
+    f, y = (features - features.mean(0)) / (features.std(0) + 1e-6), y.unique(return_inverse=True)[1]
+    kernel, classes, fold = F.normalize(f) @ F.normalize(f).T, F.one_hot(y).float(), torch.arange(len(y)) % 4
+    guess = torch.zeros_like(y)
+    for k in range(4):
+        known = fold != k
+        inner = kernel[known][:, known] + 0.1 * torch.eye(int(known.sum()))
+        solved = torch.linalg.solve(inner, classes[known] - classes[known].mean(0))
+        guess[~known] = (kernel[~known][:, known] @ solved).argmax(1)
+    counts = [each.bincount(minlength=classes.shape[1]) for each in (guess, y)]
+    return int((guess == y).sum()), (counts[0] * counts[1]).sum().item() / len(y)
+
+
+@rule("class-imbalance")
+def class_imbalance(e: Evidence) -> Found:
+    """The rarest class is at most 10 times rarer; where counts err by 2 standard deviations: 4 times.
+
+    Weigh the loss or the sampling by 1 / frequency, and judge by the recall of each class.
+    """
+    classes, counts = e.labels[e.labels >= 0].unique(return_counts=True)
+    least, most = counts.min().item(), counts.max().item()
+    sure = most >= 10 * least and most - 2 * sqrt(most) > 4 * (least + 2 * sqrt(least) + 2)
+    where = f"class {classes[counts.argmin()]}"
+    return where, sure and f"{least} samples of {where}, {most} of the commonest; limit 10 times"
+
+
+@rule("unshuffled-training")
+def unshuffled(e: Evidence) -> Found:
+    """Classes follow each other by chance: the next sample has the same one not half-way from that to always.
+
+    Give the training loader shuffle=True.
+    """
+    y = e.labels
+    chance = (y.unique(return_counts=True)[1] / len(y)).square().sum().item()
+    if len(y) < 32 or (chance == 1 and e.logits.shape[1] < 2):
+        raise Skip("needs 32 samples")
+    same, limit = (y[1:] == y[:-1]).double().mean().item(), (1 + chance) / 2 if chance < 1 else 0.5
+    surely = same - chance > 6 * sqrt(chance * (1 - chance) / len(y)) or chance == 1
+    return same > limit and surely and f"{same:.0%} have the class of the one before; limit {limit:.0%}"
+
+
+@rule("train-val-leak", "error")
+def leak(e: Evidence) -> Found:
+    """A validation input 5 times as near to one training input as to any other is the same one: 1 % at most.
+
+    Where training inputs have such twins among themselves, as many more.
+
+    Split once, before anything else, by picture (by patient, by scene), and store the split.
+    """
+    train, val = _pixels(e.x), _pixels(floats(e.val))
+    if train.shape[1] != val.shape[1] or len(train) < 8:
+        raise Skip("needs inputs of one shape")
+    twins, usual = _twins(train, val), _twins(*train.chunk(2)) / (len(train) // 2)
+    limit = (0.01 + usual) * len(val) + 3 * sqrt(usual * len(val)) + 1
+    return twins > limit and f"{twins} of {len(val)} validation inputs are in training too; limit {limit:.0f}"
+
+
+def _twins(known: Tensor, new: Tensor) -> int:
+    near, next_near = torch.cdist(new, known).topk(2, largest=False).values.T
+    return int((near <= 0.2 * next_near).sum())
+
+
+@rule("val-set-too-small")
+def small_validation(e: Evidence) -> Found:
+    """An accuracy of 1/2 on n samples is known to 1.96 · sqrt(1/4 / n): to 10 points where n is 96.
+
+    Set more samples aside or cross-validate; smaller differences than this width mean nothing.
+    """
+    known = getattr(getattr(e.need("val_loader"), "dataset", None), "__len__", None)
+    n = known() if known else sum(len(next(tensors_in(batch))) for batch in e.val)
+    return (
+        0 < n < 96 and f"{n} validation samples: an accuracy is known to ± {0.98 / sqrt(n):.0%}; limit 10 %"
+    )
+
+
+@rule("train-val-mismatch")
+def mismatch(e: Evidence) -> Found:
+    """Channels' means agree to 0.3 std, stds to 1.3 times, as under mild augmentation; so does their order.
+
+    Give both loaders the same size, channel order and normalisation; only augmentation is for training alone.
+    """
+    a, b = e.facts, e.val_facts
+    if a["shapes"] != b["shapes"]:
+        return f"training inputs are {a['shapes']}, validation inputs {b['shapes']}"
+    x, y, std = e.x, floats(e.val), torch.tensor(a["std by channel"]).clamp_min(1e-6)
+    shift = ((torch.tensor(b["mean by channel"]) - torch.tensor(a["mean by channel"])) / std).abs().max()
+    ratio = (torch.tensor(b["std by channel"]).clamp_min(1e-6) / std).log().abs().max().exp()
+    if shift > 0.3 or ratio > 1.3:
+        return f"channels differ by {shift:.2g} std in mean, {ratio:.2g} times in std; limits 0.3, 1.3"
+    if x.dim() != 4 or x.shape[1] != 3:
+        return None
+    straight, turned = _errors(x, y), _errors(x, y.flip(1))
+    text = f"channels are {straight:.0f} standard errors off, in the other order {turned:.0f}"
+    return straight > max(5, 2 * turned) and f"{text}; limits 5 and twice"
+
+
+def _errors(x: Tensor, y: Tensor) -> float:
+    """Return how far means of channels and of their products are apart, in standard errors, on average."""
+    a, b = (torch.cat([t.mean((2, 3)), torch.einsum("nchw,ndhw->ncd", t, t).flatten(1)], 1) for t in (x, y))
+    error = (a.var(0) / len(a) + b.var(0) / len(b)).sqrt()
+    return ((a.mean(0) - b.mean(0)) / error).square().mean().sqrt().item()

@@ -1,0 +1,297 @@
+"""The evidence: a sample of the data, copies of the network, measurements; each made once, when asked for."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from copy import deepcopy
+from functools import cache, cached_property
+from itertools import cycle, islice
+from time import perf_counter, thread_time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import batchnorm, conv, dropout
+
+from dl_course.diagnostics.checks import check_loader
+from dl_course.diagnostics.forward import debug_forward
+from dl_course.diagnostics.gradients import gradient_flow
+from dl_course.diagnostics.rules.finding import Skip
+from dl_course.diagnostics.table import batches
+from dl_course.hooks import mapped, preserved, tensors_in, watching
+from dl_course.runtime import device_of, preserved_rng
+
+SAMPLES, NUMBERS, SECONDS = 2048, 2**24, 5.0  # of a loader, at most: samples, their numbers, waiting for them
+BATCH, STEPS, PATIENCE = 64, 40, 4.0  # of a trial: samples a step, steps, seconds of this thread
+WEIGHTED = (nn.Linear, conv._ConvNd)
+MODAL = (batchnorm._BatchNorm, dropout._DropoutNd)  # layers that work differently in eval mode
+Parts = tuple[nn.Module, Any, Any]
+
+
+class Evidence:
+    """All that rules may look at. Model, optimizer, scheduler and loss are copied; the caller's never run."""
+
+    def __init__(self, model: nn.Module, train_loader: Any, loss_fn: Any, **given: Any) -> None:
+        self.model, self.train_loader, self.loss_fn, self.given = model, train_loader, loss_fn, given
+        self.notes, self.device = list[str](), device_of(model)
+        self.trial, self.practice = cache(self._trial), cache(self._practice)
+
+    def need(self, name: str) -> Any:
+        """Return an argument of the check-up; Skip where it was not given."""
+        if self.given[name] is None:
+            raise Skip(f"needs {name}=")
+        return self.given[name]
+
+    def _sample(self, loader: Any, name: str) -> list[Any]:
+        taken, samples, numbers, start = list[Any](), 0, 0, perf_counter()
+        stream: Any = batches(loader)
+        try:
+            with closing(stream):
+                for batch in stream:
+                    taken.append(mapped(torch.detach, batch))
+                    x = next(tensors_in(batch))
+                    samples, numbers = samples + len(x), numbers + x.numel()
+                    if samples >= SAMPLES or numbers >= NUMBERS or perf_counter() - start > SECONDS:
+                        break
+        except Exception as error:  # of a stranger's loader
+            self.notes.append(f"{name} raised {type(error).__name__} after {len(taken)} batches: {error}")
+        if isinstance(loader, Iterator):
+            self.notes.append(f"{name} is an iterator: the {len(taken)} batches taken from it are gone")
+        return taken
+
+    train = cached_property(lambda self: self._sample(self.train_loader, "train_loader"))
+    val = cached_property(lambda self: self._sample(self.need("val_loader"), "val_loader"))
+    facts = cached_property(lambda self: check_loader(self.train, len(self.train))["value"].to_dict())
+    val_facts = cached_property(lambda self: check_loader(self.val, len(self.val))["value"].to_dict())
+    batch = cached_property(lambda self: mapped(lambda t: t.to(self.device), joined(self.train, BATCH)))
+    x = cached_property(lambda self: floats(self.train))
+    sizes = cached_property(lambda self: [len(next(tensors_in(batch))) for batch in self.train])
+
+    @cached_property
+    def whole(self) -> Any:
+        """``batch`` as loaders give it, with an input alone in no tuple."""
+        inputs, labels = self.batch
+        return (inputs[0] if len(inputs) == 1 else inputs), labels
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The classes (N,) of the sample; Skip where labels are something else."""
+        y = torch.cat([labels for _, labels in self.train])
+        if y.dim() != 1 or y.is_floating_point():
+            raise Skip("is for labels (N,) that are classes")
+        return y
+
+    def copies(self, rate: float = 1.0) -> Parts:
+        """Return copies of (model, optimizer, loss_fn), at ``rate`` times the schedule's highest."""
+        model, optimizer, loss_fn = deepcopy((self.model, self.given["optimizer"], self.loss_fn))
+        model.zero_grad()  # copied together: the optimizer's parameters are the model's
+        if optimizer is not None:
+            for group, peak in zip(optimizer.param_groups, self.peaks, strict=True):
+                group["lr"] = peak * rate
+        return model, optimizer, loss_fn
+
+    @cached_property
+    def peaks(self) -> list[float]:
+        """The groups' learning rates where the schedule, as it goes on from here, is highest."""
+        optimizer, scheduler = deepcopy((self.given["optimizer"], self.given["scheduler"]))
+        rates = [[group["lr"] for group in optimizer.param_groups]]
+        steps = 0 if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau | None) else 10_000
+        with warnings.catch_warnings(), suppress(ValueError):  # one-cycle's end
+            warnings.simplefilter("ignore")  # that no optimizer.step() comes between
+            for _ in range(steps):
+                scheduler.step()
+                rates.append([group["lr"] for group in optimizer.param_groups])
+        return max(rates, key=sum)
+
+    def training(self, rate: float = 1.0) -> Parts:
+        """Return copies with the model in train mode; parts of a model in train mode keep their flags."""
+        model, *rest = self.copies(rate)
+        return model if model.training else model.train(), *rest
+
+    @cached_property
+    def outputs(self) -> Any:
+        """The outputs on ``batch`` in train mode, with their graph; Skip names the layer that raised."""
+        model = self.training()[0].requires_grad_()
+        try:
+            with preserved(model):
+                return model(*mapped(torch.clone, self.batch[0]))
+        except Exception as error:
+            note = debug_forward(model, *self.batch[0]).note
+            raise Skip(f"the model does not take the loader's batch: {note}") from error
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """The outputs (N, C), C > 1; Skip where they are something else."""
+        if not isinstance(self.outputs, Tensor) or self.outputs.dim() != 2 or self.outputs.shape[1] < 2:
+            raise Skip("is for outputs (N, C), C > 1")
+        return self.outputs.detach()
+
+    @cached_property
+    def graph(self) -> list[Any]:
+        """The operations of a forward pass, as autograd recorded them, from the last to the first."""
+        seen, todo = dict[Any, None](), [each.grad_fn for each in tensors_in(self.outputs)]
+        while todo:
+            if (node := todo.pop()) is not None and node not in seen:
+                seen[node] = None
+                todo += [each for each, _ in node.next_functions]
+        return list(seen)
+
+    def loss_of(self, outputs: Any) -> float:
+        """Return the loss of any outputs with the labels of ``batch``."""
+        with torch.no_grad():
+            return self.loss_fn(outputs, self.batch[1]).item()
+
+    loss = cached_property(lambda self: self.loss_of(self.outputs))
+
+    @cached_property
+    def softmax_in_loss(self) -> bool:
+        """Whether the loss stays as it is when all logits of a sample grow by the same, as softmax does."""
+        shift = torch.arange(len(self.logits), device=self.device)[:, None] % 5
+        return math.isclose(self.loss_of(self.logits), self.loss_of(self.logits + shift), rel_tol=1e-3)
+
+    @cached_property
+    def flow(self) -> Any:
+        """``gradient_flow`` on ``batch`` in train mode."""
+        model, _, loss_fn = self.training()
+        return gradient_flow(model, self.batch, loss_fn)
+
+    @cached_property
+    def spreads(self) -> dict[str, tuple[float, float]]:
+        """How samples differ before and after each linear layer and convolution, in the order they run in."""
+        model, found = self.training()[0], dict[str, tuple[float, float]]()
+
+        def leave(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if isinstance(module, WEIGHTED):
+                found.setdefault(name, (spread(args), spread(output)))
+
+        with preserved(model), torch.no_grad(), watching(model, leave):
+            model(*mapped(torch.clone, self.batch[0]))
+        return found
+
+    def _trial(self, rate: float) -> tuple[list[float], float, float, float]:
+        """Return losses of steps, loss on ``batch`` before and after, how far weights moved / their size."""
+        self.need("optimizer")
+        model, optimizer, loss_fn = self.training(rate)
+        peaks, losses, start = [group["lr"] for group in optimizer.param_groups], list[float](), thread_time()
+        warm = STEPS // 2 if self.given["scheduler"] is not None else 1
+        before, was = self._loss(model), [p.detach().clone() for p in model.parameters()]
+        pieces = [mapped(lambda t: t[:BATCH].to(self.device), batch) for batch in self.train[:STEPS]]
+        for step, batch in enumerate(islice(cycle(pieces), STEPS)):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * min(1.0, (step + 1) / warm)
+            losses.append(stepped(model, batch, loss_fn, optimizer))
+            if not math.isfinite(losses[-1]) or thread_time() - start > PATIENCE:
+                break
+        moved = math.hypot(*((p - w).norm().item() for p, w in zip(model.parameters(), was, strict=True)))
+        return losses, before, self._loss(model), moved / math.hypot(*(w.norm().item() for w in was))
+
+    def _loss(self, model: nn.Module) -> float:
+        with preserved(model, self.given["seed"]), torch.no_grad():
+            return self.loss_of(model(*mapped(torch.clone, self.batch[0])))
+
+    def _practice(self, rate: float) -> tuple[list[float], set[bool], bool]:
+        """Return what two updates do: gradients' norms, training flags met, whether weights move."""
+        model, optimizer, loss_fn = self.copies(rate)
+        norms, step, was = list[float](), optimizer.step, [p.detach().clone() for p in model.parameters()]
+        train_step = self.given["train_step"] or (lambda model, batch, optimizer: None)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            norms.append(math.hypot(*(gradient.norm().item() for gradient in gradients)))
+            return step(*args, **kwargs)
+
+        optimizer.step = noted
+        with flags_met(model) as flags:
+            for _ in range(8 if self.given["train_step"] else 0):
+                with preserved_rng(self.given["seed"]):
+                    train_step(model, mapped(torch.clone, self.whole), optimizer)
+                if len(norms) > 1:
+                    break
+        if not self.given["train_step"]:
+            stepped(model.train(), self.batch, loss_fn, optimizer)
+        return norms, flags, any(not p.equal(w) for p, w in zip(model.parameters(), was, strict=True))
+
+    @cached_property
+    def overfit(self) -> tuple[float, float, float]:
+        """Loss on 16 samples at the start, the least reached at good rates, and the least the loss can be."""
+        batch, outputs = joined([self.batch], 16), mapped(lambda t: t.detach()[:16].clone(), self.outputs)
+        floor = _floor(self.copies()[2], outputs, batch[1])
+        first, best, start = math.nan, math.inf, thread_time()
+        for rate in (1e-3, 1e-2, 1e-4):
+            model, optimizer, loss_fn = self.training()
+            own = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer else None
+            learning = [p for p in model.parameters() if p.requires_grad and (own is None or id(p) in own)]
+            adam, last = torch.optim.Adam(learning, rate), math.inf
+            for step in range(1, 1000):
+                loss = stepped(model, batch, loss_fn, adam)
+                first, best = loss if math.isnan(first) else first, min(best, loss)
+                if best - floor <= 0.2 * (first - floor) or not math.isfinite(loss):
+                    return first, best, floor
+                if thread_time() - start > 2 * PATIENCE:
+                    if rate == 1e-3:  # which is on its way still
+                        raise Skip("needs more steps than there is time for")
+                    return first, best, floor
+                if step % 100 == 0:
+                    if last - best < 0.05 * (first - floor):
+                        break
+                    last = best
+        return first, best, floor
+
+
+@contextmanager
+def flags_met(model: nn.Module) -> Iterator[set[bool]]:
+    """Collect the training flags of layers that have two modes, while the model runs."""
+    flags = set[bool]()
+
+    def enter(name: str, module: nn.Module) -> None:
+        flags.update([module.training] if isinstance(module, MODAL) else [])
+
+    with watching(model, lambda *call: None, enter):
+        yield flags
+
+
+def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any) -> float:
+    """Make one step, and return the loss before it."""
+    optimizer.zero_grad()
+    inputs, labels = mapped(torch.clone, batch)
+    loss = loss_fn(model(*inputs), labels)
+    if loss.requires_grad and loss.isfinite():
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+def spread(value: Any) -> float:
+    """Return the std over samples of the first tensor, as root mean square over all else."""
+    x = next(tensors_in(value)).detach().float()
+    return x.std(0).square().mean().sqrt().item() if x.dim() and len(x) > 1 else 0.0
+
+
+def floats(taken: list[Any]) -> Tensor:
+    """Return the (first) inputs of batches in one tensor (N, …); Skip where they have no scale."""
+    pieces = [next(tensors_in(inputs)) for inputs, _ in taken]
+    if not all(piece.is_floating_point() for piece in pieces):
+        raise Skip("is for inputs of floating-point numbers")
+    return torch.cat(pieces).float()
+
+
+def joined(taken: list[Any], size: int) -> Any:
+    """Return the first samples as one batch; those of the first batch where shapes differ."""
+    rows = [list(tensors_in(list(batch))) for batch in taken[:size]]
+    rows = rows if len({tuple(t.shape[1:] for t in row) for row in rows}) == 1 else rows[:1]
+    columns = iter([torch.cat(column)[:size] for column in zip(*rows, strict=True)])
+    return mapped(lambda tensor: next(columns), taken[0])
+
+
+def _floor(loss_fn: Any, outputs: Any, labels: Any) -> float:
+    """Return the least loss of any outputs, by descent on the outputs themselves; 0 where it goes below."""
+    free, least = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()], math.inf
+    adam = torch.optim.Adam(free, 0.3)
+    for _ in range(100):
+        adam.zero_grad()
+        loss = loss_fn(outputs, labels)
+        loss.backward()
+        adam.step()
+        least = min(least, loss.item())
+    return max(0.0, least)

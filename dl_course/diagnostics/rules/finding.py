@@ -1,0 +1,160 @@
+"""What a rule says, what a report says, and which faults bring others with them."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import wraps
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+SEVERITIES = ("error", "warning", "info")
+Found = (
+    tuple[Any, Any] | str | bool | None
+)  # (where, the evidence) or the evidence; nothing where it is false
+Rule = Callable[[Any], "Finding | None"]
+CHECKS: list[Rule] = []  # of the check-up, by stage: data, model, loss, optimizer, trial
+CURVES: list[Rule] = []  # of histories
+
+# A fault, and what follows from it by itself, mended together. Where two bring each other, the earlier
+# line is the cause. Whatever spoils the signal can do all that TROUBLE names.
+TROUBLE = (
+    "initial-loss vanishing-gradients exploding-gradients nonfinite-loss nonfinite-gradients dead-units "
+    "saturated-units lr-too-high lr-too-low cannot-overfit-batch "
+)
+CONSEQUENCES = {
+    "input-nonfinite": TROUBLE,
+    "constant-input": TROUBLE + "label-noise train-val-leak train-val-mismatch bad-initialisation",
+    "input-not-normalised": TROUBLE + "train-val-mismatch",
+    "labels-out-of-range": TROUBLE + "class-imbalance",
+    "unshuffled-training": TROUBLE + "class-imbalance output-width train-val-mismatch label-noise",
+    "output-width": TROUBLE + "labels-out-of-range",
+    "output-activation": TROUBLE,
+    "bad-initialisation": TROUBLE,
+    "wrong-mode": TROUBLE,
+    "batchnorm-small-batch": TROUBLE,
+    "frozen-parameters": "no-gradient no-update lr-too-low lr-too-high cannot-overfit-batch",
+    "no-gradient": "no-update lr-too-low lr-too-high cannot-overfit-batch",
+    "nonfinite-loss": "nonfinite-gradients dead-units lr-too-high cannot-overfit-batch",
+    "nonfinite-gradients": "lr-too-high cannot-overfit-batch",
+    "missing-nonlinearity": "exploding-gradients cannot-overfit-batch",
+    "dead-units": "vanishing-gradients lr-too-low lr-too-high cannot-overfit-batch",
+    "saturated-units": "initial-loss vanishing-gradients lr-too-low lr-too-high cannot-overfit-batch",
+    "exploding-gradients": "initial-loss lr-too-high cannot-overfit-batch",
+    "vanishing-gradients": "lr-too-low lr-too-high cannot-overfit-batch",
+    "cannot-overfit-batch": "lr-too-low lr-too-high",
+    "no-update": "lr-too-low",
+    "diverged": "unstable-training overfitting underfitting plateau",
+    "unstable-training": "overfitting underfitting plateau",
+    "plateau": "underfitting",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault of the vocabulary, how bad, where, the number measured and its limit, and what to do.
+
+    severity: "error", "warning" or "info" · where: a layer, parameter, class or epoch, or None · because: the
+    fault in the same report that brings this one with it; None for a cause.
+    """
+
+    fault: str
+    severity: str
+    where: str | None
+    evidence: str
+    advice: str
+    because: str | None = None
+
+    def __repr__(self) -> str:
+        head = f"{self.severity}: {self.fault}" + f" at {self.where}" * bool(self.where)
+        if self.because:
+            return f"{head}, because of {self.because}: {self.evidence}"
+        return f"{head}\n    found: {self.evidence}\n    to do: {self.advice}"
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What was found: causes before their consequences, the worst first; goes round in that order.
+
+    skipped: {fault: why its rule could not run} · notes: what happened to the loaders.
+    """
+
+    findings: tuple[Finding, ...]
+    skipped: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def faults(self) -> set[str]:
+        """The names of all that was found, consequences and "info" too."""
+        return {finding.fault for finding in self.findings}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row a finding."""
+        return pd.DataFrame([vars(each) for each in self.findings], columns=[*Finding.__dataclass_fields__])
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def _rest(self) -> list[str]:
+        whys = dict.fromkeys(self.skipped.values())
+        missed = [f"{', '.join(f for f in self.skipped if self.skipped[f] == why)}: {why}" for why in whys]
+        found = [] if self.findings else ["nothing found"]
+        return [*found, *self.notes, *(f"not looked for: {each}" for each in missed)]
+
+    def __repr__(self) -> str:
+        return "\n".join([*map(repr, self.findings), *self._rest()])
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame().to_html(index=False, na_rep="") if self.findings else ""
+        return table + "".join(f"<p>{escape(line)}</p>" for line in self._rest())
+
+
+class Skip(Exception):
+    """Why something cannot be measured here."""
+
+
+def rule(fault: str, severity: str = "warning", rules: list[Rule] = CHECKS) -> Callable[[Any], Rule]:  # noqa: B006
+    """Return a decorator: a function that says what it finds in the evidence becomes one of the rules.
+
+    The first paragraphs of its docstring give the limit and its reason, the last the advice.
+    """
+
+    def made(look: Callable[[Any], Found]) -> Rule:
+        @wraps(look)
+        def judge(evidence: Any) -> Finding | None:
+            found = look(evidence)
+            where, text = found if isinstance(found, tuple) else (None, found)
+            return Finding(fault, severity, where, str(text), advice) if text else None
+
+        advice = " ".join((inspect.getdoc(look) or "").rpartition("\n\n")[2].split())
+        judge.fault = fault  # type: ignore[attr-defined]
+        rules.append(judge)
+        return judge
+
+    return made
+
+
+def judged(rules: list[Any], evidence: Any) -> Report:
+    """Return what the rules say, causes first."""
+    found, skipped = list[Finding](), dict[str, str]()
+    for judge in rules:
+        try:
+            found += [finding] if (finding := judge(evidence)) else []
+        except Skip as why:
+            skipped[judge.fault] = str(why)
+        except Exception as error:  # of a stranger's code: the other rules go on
+            skipped[judge.fault] = f"{type(error).__name__}: {str(error)[:200]}"
+    names = {each.fault for each in found if each.severity != "info"}
+    causes = [cause for cause in CONSEQUENCES if cause in names]
+    made = [replace(each, because=_cause(each.fault, causes)) for each in found]
+    made.sort(key=lambda each: (each.because is not None, SEVERITIES.index(each.severity)))
+    return Report(tuple(made), {f: why for f, why in skipped.items() if f not in names})
+
+
+def _cause(fault: str, causes: list[str]) -> str | None:
+    earlier = causes[: causes.index(fault)] if fault in causes else causes
+    return next((cause for cause in earlier if fault in CONSEQUENCES[cause].split()), None)

@@ -1,0 +1,167 @@
+"""Rules on the model: how it is built, and what comes out of it before any training."""
+
+import re
+from itertools import accumulate
+from math import isfinite, prod
+from typing import Any
+
+from torch import nn
+from torch.nn import functional as F
+
+from dl_course.diagnostics.activations import dead_units as count_dead_units
+from dl_course.diagnostics.rules.evidence import MODAL, Evidence, flags_met
+from dl_course.diagnostics.rules.finding import Found, rule
+
+BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
+BENDING += "Thresh|Rnn|Lstm|Gru"  # in autograd's names of operations
+
+
+@rule("output-width", "error")
+def output_width(e: Evidence) -> Found:
+    """As many outputs as classes.
+
+    Too many: 10 samples an output, and the last outputs never wanted. By chance one is unseen with exp(-10).
+    Too few: labels beyond are a third as frequent as others at least; else they are strays, out of range.
+
+    Give the last layer one output a class.
+    """
+    y, width = e.labels, e.logits.shape[1]
+    counts = y[y >= 0].bincount().double()
+    few = len(counts) > width and counts.min() > 0 and counts[width:].mean() > counts.median() / 3
+    many = len(counts) < width and len(y) >= 10 * width and e.softmax_in_loss
+    return bool(few or many) and f"{width} outputs, but labels of {len(counts)} classes"
+
+
+@rule("output-activation", "error")
+def output_activation(e: Evidence) -> Found:
+    """Logits go as they are into a loss that applies softmax or sigmoid; log-probabilities into NLLLoss.
+
+    Take the activation at the end out of the model, or take the loss that belongs to it.
+    """
+    sigmoid = isinstance(e.loss_fn, nn.BCEWithLogitsLoss) or e.loss_fn is F.binary_cross_entropy_with_logits
+    if isinstance(e.loss_fn, nn.NLLLoss) or e.loss_fn is F.nll_loss:
+        off = (e.logits.exp().sum(1) - 1).abs().max()
+        return bool(off > 1e-3) and "the loss takes log-probabilities; exp(outputs) do not sum to one"
+    if not sigmoid and not e.softmax_in_loss:
+        return None
+    low, high, last = e.outputs.min(), e.outputs.max(), type(e.graph[0]).__name__
+    ends = last.startswith(("Softmax", "Sigmoid", "Tanh", "Relu", "Hardtanh", "Clamp"))
+    sums = e.outputs.shape[-1] > 1 and low >= 0 and (e.outputs.sum(-1) - 1).abs().max() < 1e-3
+    return bool(ends or sums) and f"outputs from {low:.3g} to {high:.3g} come out of {last.partition('B')[0]}"
+
+
+@rule("bad-initialisation", "error")
+def bad_initialisation(e: Evidence) -> Found:
+    """Units have weights of their own, and layers keep the signal: how much samples differ in it.
+
+    PyTorch's own initialisation loses a factor of 0.58 in a layer's weights, He's gains 1.41. Limits: in all
+    1000 times less, by weights' doing, 0.3 a layer; or 30 times more (such logits make any softmax 0 or 1),
+    2 a layer. What normalisation mends is no fault.
+
+    Draw the weights anew, at random: PyTorch's default, or He's for ReLU (models.kaiming_init).
+    """
+    layers: dict[str, Any] = {name: e.model.get_submodule(name) for name in e.spreads}
+    for name, layer in list(layers.items())[:-1]:
+        weight, learns = layer.weight, getattr(layer, "groups", 1) == 1 and len(layer.weight) > 1
+        alike = learns and weight.requires_grad and bool((weight == weight[:1]).all())
+        if alike and (weight.any() or e.flow.loc[f"{name}.weight", "gradient"] == 0):
+            return name, "all its units have the same weights, so they stay alike"
+    kept = [(name, *pair) for name, pair in e.spreads.items() if layers[name].weight.any() and min(pair) > 0]
+    if not kept or not isfinite(prod(pair[1] for pair in kept)):
+        return None
+    name, change = kept[-1][0], kept[-1][2] / kept[0][1]
+    weights = prod(out / into for _, into, out in kept)
+    lost, gained = change < 1e-3 and weights < 0.3 ** len(kept), change > 30 and weights > 2 ** len(kept)
+    return name, (lost or gained) and f"samples differ {change:.2g} times as much as inputs; 0.001 to 30"
+
+
+@rule("missing-nonlinearity")
+def missing_nonlinearity(e: Evidence) -> Found:
+    """Between two layers something bends: without, they are one linear layer. (Pooling does not count.)
+
+    Put an activation, such as nn.ReLU(), after every layer but the last.
+    """
+    names = [type(node).__name__ for node in e.graph]
+    linear = sum(name.startswith(("Addmm", "Mm", "Convolution", "Linear")) for name in names)
+    bends = any(
+        re.search(BENDING, name) or not name[-1].isdigit() for name in names if "AccumulateGrad" not in name
+    )
+    return linear > 1 and not bends and f"{linear} linear layers or convolutions, and no activation at all"
+
+
+@rule("dead-units")
+def dead_units(e: Evidence) -> Found:
+    """Of units that never change sign half are off by chance: not 2 standard deviations more, and not all.
+
+    Lower the learning rate, mend biases and initialisation; or take LeakyReLU or GELU.
+    """
+    sizes = list(accumulate(e.sizes))
+    few = e.train[: 1 + sum(size < 256 for size in sizes)]
+    for name, row in count_dead_units(e.training()[0], few).iterrows():
+        units, dead = row["units"], row["dead"]
+        if dead >= (limit := min(units, units / 2 + units**0.5)):
+            return name, f"{dead:.0f} of {units:.0f} units are 0 for all inputs looked at; limit {limit:.0f}"
+    return None
+
+
+@rule("saturated-units")
+def saturated_units(e: Evidence) -> Found:
+    """At most half the outputs of a sigmoid or tanh inside the model are within 1 % of the ends of its range.
+
+    Inputs of variance 1, as Xavier's initialisation makes them, bring 2 % of tanh's there, none of sigmoid's.
+
+    Make what goes in smaller: normalise inputs, initialise by Xavier's rule; or take ReLU.
+    """
+    for node in reversed(e.graph[1:]):
+        kind = type(node).__name__.partition("B")[0]
+        if kind in ("Tanh", "Sigmoid"):
+            output = node._saved_result if kind == "Tanh" else 2 * node._saved_result - 1
+            share = (output.abs() > 0.98).double().mean().item()
+            if share > 0.5:
+                return (
+                    kind.lower(),
+                    f"{share:.0%} of {output[0].numel()} units are at their limits; limit 50 %",
+                )
+    return None
+
+
+@rule("batchnorm-small-batch")
+def small_batches(e: Evidence) -> Found:
+    """BatchNorm divides by the batch's own std, of which 1 or 2 samples say nothing.
+
+    Take batches of 8 at least, or GroupNorm.
+    """
+    norms = [name for name, module in e.model.named_modules() if isinstance(module, MODAL[0])]
+    size = sorted(e.sizes)[len(e.sizes) // 2]
+    return bool(norms) and (
+        norms[0],
+        size <= 2 and f"batches of {size} for {len(norms)} BatchNorm layers; limit 3",
+    )
+
+
+@rule("wrong-mode")
+def wrong_mode(e: Evidence) -> Found:
+    """BatchNorm's running statistics follow the data: momentum above 0, not frozen before the first batch.
+
+    Train in train mode: set BatchNorm's flags and momentum back.
+    """
+    for name, module in e.model.named_modules():
+        if isinstance(module, MODAL[0]):
+            new = e.model.training and not module.training and module.num_batches_tracked == 0
+            if module.momentum == 0 or new or not module.track_running_stats:
+                return name, f"its statistics never follow the data: {module}, training={module.training}"
+    return None
+
+
+@rule("wrong-mode")
+def wrong_mode_in_steps(e: Evidence) -> Found:
+    """train_step runs the model, as given, in train mode; eval_step, after training, in eval mode.
+
+    Call model.train() before each epoch of training, model.eval() before each evaluation.
+    """
+    if e.given["train_step"] and True not in (flags := e.practice(0.0)[1] or {True}):
+        return f"train_step runs the model in eval mode ({flags})"
+    model = e.training()[0]
+    with flags_met(model) as flags:
+        e.need("eval_step")(model, e.whole)
+    return True in flags and "eval_step runs the model in train mode: dropout is on, BatchNorm learns"

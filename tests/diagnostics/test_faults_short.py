@@ -1,0 +1,10 @@
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+
+
+def test_the_short_benchmark_names_what_it_planted_and_is_silent_on_what_is_healthy():
+    done = subprocess.run([sys.executable, BENCHMARK, "--short"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

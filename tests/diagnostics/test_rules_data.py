@@ -1,0 +1,190 @@
+"""Rules on data, each on both sides of its limit."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from dl_course.diagnostics.rules import data
+from dl_course.diagnostics.rules.evidence import Evidence
+from dl_course.diagnostics.rules.finding import Skip
+
+
+def evidence(x, y, val=None, outputs=4, batch=32, shuffle=False):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 16), nn.ReLU(), nn.Linear(16, outputs))
+    loader, given = DataLoader(TensorDataset(x, y), batch, shuffle), dict.fromkeys(("optimizer", "scheduler"))
+    val_loader = None if val is None else DataLoader(TensorDataset(*val), batch)
+    return Evidence(model, loader, nn.CrossEntropyLoss(), **given, val_loader=val_loader, seed=0)
+
+
+@pytest.fixture
+def x():
+    return torch.randn(400, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def y():
+    return torch.randint(0, 4, (400,), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_none_is_found_and_counted(x, y, value):
+    assert data.nonfinite_inputs(evidence(x, y)) is None
+    x[[7, 9], 1, 2, 3] = value
+    assert "2 of 400" in data.nonfinite_inputs(evidence(x, y)).evidence
+
+
+@pytest.mark.parametrize("noise, ill", [(0.0, True), (0.005, True), (0.03, False)])
+def test_pictures_that_differ_by_less_than_a_hundredth_are_constant(x, y, noise, ill):
+    assert bool(data.constant_inputs(evidence(x[:1] + noise * x, y))) == ill
+
+
+def test_a_dead_channel_is_named(x, y):
+    x[:, 1] = 0.25
+    assert data.constant_inputs(evidence(x, y)).where == "channel 1"
+
+
+def test_columns_that_are_zero_in_small_pictures_are_no_dead_channel(x, y):
+    x[:, :, :, 0] = 0
+    assert data.constant_inputs(evidence(x, y)) is None
+
+
+IMAGENET = (
+    torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1),
+    torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1),
+)
+
+
+@pytest.mark.parametrize(
+    "change, ill",
+    [
+        (lambda x: x, False),
+        (lambda x: x.sigmoid(), False),  # in [0, 1]
+        (lambda x: (torch.ones_like(x) - IMAGENET[0]) / IMAGENET[1] + 0.1 * x, False),  # nearly white
+        (lambda x: x.sigmoid() * 255, True),
+        (lambda x: x.sigmoid() / 255, True),
+        (lambda x: x + 5, True),
+        (lambda x: x * torch.tensor([1, 1, 0.05]).view(3, 1, 1), True),
+        (lambda x: x * torch.tensor([1, 1, 0.2]).view(3, 1, 1), False),
+    ],
+)
+def test_inputs_have_a_size_of_about_one_in_each_channel(x, y, change, ill):
+    assert bool(data.inputs_not_normalised(evidence(change(x), y))) == ill
+
+
+def test_labels_have_an_output_each(x, y):
+    assert data.labels_out_of_range(evidence(x, y)) is None
+    y[3], y[5] = 4, -1
+    assert "2 of 400 labels are [-1, 4]" in data.labels_out_of_range(evidence(x, y)).evidence
+
+
+def test_labels_that_the_loss_leaves_out_are_fine(x, y):
+    y[:9] = -100
+    assert data.labels_out_of_range(evidence(x, y)) is None
+
+
+def test_floats_are_no_classes_for_a_loss_of_classes_and_fine_for_others(x, y):
+    assert "float32" in data.labels_out_of_range(evidence(x, y.float())).evidence
+    regression = evidence(x, y.float())
+    regression.loss_fn = lambda outputs, labels: (outputs.sum(1) - labels).square().mean()
+    assert data.labels_out_of_range(regression) is None
+
+
+def test_labels_of_digits_agree_with_pictures_until_they_are_shuffled():
+    bunch = load_digits()
+    x, y = torch.tensor(bunch.images[:, None], dtype=torch.float32) / 16, torch.tensor(bunch.target)
+    assert data.label_noise(evidence(x, y, outputs=10)) is None
+    for seed in range(8):
+        mixed = y[torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))]
+        assert data.label_noise(evidence(x, mixed, outputs=10)) is not None
+    neighbours = cross_val_predict(KNeighborsClassifier(1), bunch.data[:500], mixed[:500], cv=4)
+    assert (neighbours == mixed[:500].numpy()).mean() < 0.2  # a stranger finds no more in these labels
+
+
+def test_a_relation_that_no_straight_line_sees_is_seen_through_filters():
+    dice = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 2, (600,), generator=dice)
+    x = torch.randn(600, 1, 16, 16, generator=dice)
+    stripes = x.cumsum(3) - x.cumsum(3).mean(3, keepdim=True)
+    x = torch.where(y.view(-1, 1, 1, 1) == 0, stripes, stripes.transpose(2, 3)) * x.sign()[:, :, :1, :1]
+    assert data.label_noise(evidence(x / x.std(), y, outputs=2)) is None
+
+
+def test_too_few_samples_say_nothing_on_noise(x, y):
+    with pytest.raises(Skip, match="100"):
+        data.label_noise(evidence(x[:60], y[:60]))
+
+
+@pytest.mark.parametrize("rare, ill", [(100, False), (30, False), (12, False), (7, True), (2, True)])
+def test_a_class_ten_times_rarer_is_named(rare, ill):
+    y = torch.tensor([0] * 100 + [1] * 100 + [2] * rare)
+    found = data.class_imbalance(evidence(torch.randn(len(y), 3), y, outputs=3))
+    assert (found.where if found else None) == ("class 2" if ill else None)
+
+
+def test_chance_makes_no_class_rare():
+    for seed in range(30):
+        y = torch.randint(0, 100, (1000,), generator=torch.Generator().manual_seed(seed))
+        assert data.class_imbalance(evidence(torch.randn(1000, 2), y, outputs=100)) is None
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64])
+def test_sorted_labels_are_found_whatever_the_batches_and_shuffled_ones_are_not(x, y, batch):
+    assert data.unshuffled(evidence(x, y, batch=batch)) is None
+    assert data.unshuffled(evidence(x, y.sort().values, batch=batch)) is not None
+
+
+def test_a_sample_of_one_class_alone_is_taken_for_sorted(x, y):
+    assert data.unshuffled(evidence(x, y * 0)) is not None
+
+
+def test_an_imbalanced_order_by_chance_is_not_taken_for_sorted(x):
+    y = (torch.rand(400, generator=torch.Generator().manual_seed(3)) < 0.05).long()
+    assert data.unshuffled(evidence(x, y, outputs=2)) is None
+
+
+@pytest.mark.parametrize("shared, ill", [(0, False), (1, False), (8, True), (100, True)])
+def test_pictures_in_both_splits_are_counted(x, y, shared, ill):
+    val = torch.cat([x[300 - shared : 300], x[300:]])[:100].clone()
+    found = data.leak(evidence(x[:300], y[:300], (val, y[300 : 300 + len(val)])))
+    assert bool(found) == ill
+    assert not ill or found.evidence.startswith(f"{shared} of 100")
+
+
+def test_a_picture_with_some_noise_is_the_same_picture(x, y):
+    assert data.leak(evidence(x[:300], y[:300], (x[:100] + 0.02 * torch.randn(100, 3, 6, 6), y[:100])))
+
+
+def test_neighbours_are_near_where_there_are_only_two_numbers(y):
+    flat = torch.rand(400, 2, generator=torch.Generator().manual_seed(2))
+    assert data.leak(evidence(flat[:300], y[:300], (flat[300:], y[300:]))) is None
+
+
+@pytest.mark.parametrize("count, ill", [(95, True), (20, True), (96, False), (300, False)])
+def test_validation_has_enough_samples_for_ten_points(x, y, count, ill):
+    assert bool(data.small_validation(evidence(x, y, (x[:count], y[:count])))) == ill
+
+
+@pytest.mark.parametrize(
+    "change, ill",
+    [
+        (lambda x: x, False),
+        (lambda x: x * 1.15 + 0.1, False),
+        (lambda x: x * 2, True),
+        (lambda x: x + 0.5, True),
+        (lambda x: x[:, :, :5], True),
+    ],
+)
+def test_validation_is_prepared_as_training_is(x, y, change, ill):
+    assert bool(data.mismatch(evidence(x[:300], y[:300], (change(x[300:]), y[300:])))) == ill
+
+
+def test_channels_in_the_other_order_are_found_though_means_and_stds_agree(x, y):
+    x[:, 1] = (x[:, 0] + x[:, 1]) / 2**0.5  # red goes with green, blue with neither
+    assert data.mismatch(evidence(x[:200], y[:200], (x[200:], y[200:]))) is None
+    assert "other order" in data.mismatch(evidence(x[:200], y[:200], (x[200:].flip(1), y[200:]))).evidence
