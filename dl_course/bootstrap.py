@@ -12,18 +12,15 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-FROZEN = (
-    "torch",
-    "torchvision",
-    "numpy",
-)  # a notebook service builds these for its machine: never replace them
+FROZEN = ("torch", "torchvision", "numpy")  # a notebook service builds these for its machine
 SERVER_SIDE = ("jupyterlab",)  # the service has its own
+EXTRAS = ("experiments", "deploy")  # that chapters need
 
 
 def requirements() -> list[str]:
-    """Return the course's own requirements, without extras and without what runs on the server's side."""
+    """Return the course's own requirements, with the chapters' extras, without what the server runs."""
     stated = (line.partition(";") for line in metadata.requires("dl-course") or [])
-    wanted = [requirement.strip() for requirement, _, marker in stated if "extra" not in marker]
+    wanted = [requirement.strip() for requirement, _, marker in stated if _is_needed(marker)]
     return [each for each in wanted if _name(each) not in SERVER_SIDE]
 
 
@@ -42,6 +39,10 @@ def install() -> None:
         if subprocess.run([*pip, *requirements()], check=False).returncode:
             held = ", ".join(constraints()) or "nothing"
             sys.exit(f"pip could not install what is missing while holding {held}; its reason stands above")
+
+
+def _is_needed(marker: str) -> bool:
+    return "extra" not in marker or any(f'"{extra}"' in marker for extra in EXTRAS)
 
 
 def _name(requirement: str) -> str:

@@ -17,7 +17,9 @@ from dl_course.notebooks import read
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-NEEDED = [Requirement(each) for each in PROJECT["dependencies"]]
+EXTRAS = PROJECT["optional-dependencies"]
+STATED = [*PROJECT["dependencies"], *EXTRAS["experiments"], *EXTRAS["deploy"]]
+NEEDED = [Requirement(each) for each in STATED]
 LEAST = {each.name: next(iter(each.specifier)).version for each in NEEDED}
 NEWEST = "999.0"
 GREEDY = {"captum": "torch", "tensorboard": "numpy"}  # their newest wants a newer one of what is frozen
