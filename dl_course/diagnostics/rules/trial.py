@@ -25,16 +25,19 @@ def too_high(e: Evidence) -> Found:
 
 @rule("lr-too-low")
 def too_low(e: Evidence) -> Found:
-    """The loss moves by 0.5 % in 40 steps, or 100 times the rate, or more, gains not 20 times that.
+    """The loss moves by 0.5 % in 40 steps, or no rate 100 times as high, or more, moves it by that and 20
+    times as far.
 
     Multiply the learning rate by 10, twice if need be; or look for it: find_learning_rate.
     """
     losses, before, after, moved = e.trial(1.0)
     if not isfinite(after) or abs(before - after) > 0.005 * before:
         return None
-    gain = before - min(filter(isfinite, (e.trial(rate)[2] for rate in (1e2, 1e4, 1e6, 1e8))), default=before)
-    text = f"{len(losses)} steps lowered the loss, {before:.3g}, by {before - after:.1g}"
-    return gain > max(20 * (before - after), 0.01 * before) and f"{text}; a higher rate by {gain:.2g}"
+    for rate in (1e3, 1e4, 1e5, 1e6, 1e2, 1e7, 1e8):
+        if (gain := before - e.trial(rate)[2]) > max(20 * (before - after), 0.005 * before):
+            text = f"{len(losses)} steps lowered the loss, {before:.3g}, by {before - after:.1g}"
+            return f"{text}; {rate:.0e} times the rate by {gain:.2g}"
+    return None
 
 
 @rule("cannot-overfit-batch", "error")
