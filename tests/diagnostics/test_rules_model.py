@@ -225,10 +225,17 @@ def test_an_evaluation_in_train_mode_is_found():
     assert model.wrong_mode_in_steps(good) is None
 
 
-@pytest.mark.parametrize("bias, ill", [(0, False), (1.5, False), (30, True)])
+@pytest.mark.parametrize("bias, ill", [(0, False), (1.5, False), (8, True), (30, True)])
 def test_the_first_loss_is_near_that_of_knowing_nothing(bias, ill):
     network = mlp()
     network[2].bias.data[0] += bias
+    assert bool(loss.initial_loss(evidence(network))) == ill
+
+
+@pytest.mark.parametrize("size, ill", [(4, False), (60, True)])
+def test_the_first_logits_may_have_a_standard_deviation_of_4_but_not_of_60(size, ill):
+    network, case = mlp(), evidence(mlp())
+    network[2].weight.data *= size / network(case.x[:64]).std()
     assert bool(loss.initial_loss(evidence(network))) == ill
 
 

@@ -233,7 +233,7 @@ class Evidence:
                         raise Skip("needs more steps than there is time for")
                     return first, best, floor
                 if step % 100 == 0:
-                    if last - best < 0.05 * (first - floor):
+                    if last - best < 0.05 * (last - floor):
                         break
                     last = best
         return first, best, floor
