@@ -25,8 +25,8 @@ def too_high(e: Evidence) -> Found:
 
 @rule("lr-too-low")
 def too_low(e: Evidence) -> Found:
-    """The loss moves by 0.5 % in 40 steps, or no rate 100 times as high, or more, moves it by that and 20
-    times as far.
+    """The loss moves by 0.5 % in 40 steps, or no rate 100 times as high, or more, lowers it 20 times as far,
+    and by 0.2 % at least.
 
     Multiply the learning rate by 10, twice if need be; or look for it: find_learning_rate.
     """
@@ -34,7 +34,7 @@ def too_low(e: Evidence) -> Found:
     if not isfinite(after) or abs(before - after) > 0.005 * before:
         return None
     for rate in (1e3, 1e4, 1e5, 1e6, 1e2, 1e7, 1e8):
-        if (gain := before - e.trial(rate)[2]) > max(20 * (before - after), 0.005 * before):
+        if (gain := before - e.trial(rate)[2]) > max(20 * (before - after), 0.002 * before):
             text = f"{len(losses)} steps lowered the loss, {before:.3g}, by {before - after:.1g}"
             return f"{text}; {rate:.0e} times the rate by {gain:.2g}"
     return None
