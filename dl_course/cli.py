@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -16,12 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status: 0 done, 1 not as it should be, 2 wrong usage."""
     parser = _parser()
     options, extra = parser.parse_known_args(arguments)
-    if extra and options.verb is not lab:
+    if extra and options.verb not in (lab, train):
         parser.error(f"unrecognized arguments: {' '.join(extra)}")
     options.extra = extra
     try:
         return options.verb(options)
-    except (ValueError, OSError, DataUnavailable) as error:
+    except (ValueError, OSError, ImportError, DataUnavailable) as error:
         print(f"dl-course: {error}", file=sys.stderr)
         return 1
 
@@ -32,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def verb(function, summary: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
-        sub = verbs.add_parser(function.__name__, help=summary, description=summary)
+    def verb(function, summary: str, **how: bool) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+        sub = verbs.add_parser(function.__name__, help=summary, description=summary, **how)  # type: ignore
         sub.set_defaults(verb=function)
         return sub
 
@@ -59,7 +60,47 @@ def _parser() -> argparse.ArgumentParser:
         "--no-execute", action="store_true", help="keep stored outputs of unchanged cells, run nothing"
     )
     sub.add_argument("--solved", metavar="DIR", type=Path, help="write the solved notebooks to DIR instead")
+    verb(train, "Train as --config FILE says; --training.epochs 3 and the like override it.", add_help=False)
+    sub = verb(evaluate, "Print a run's figures on pictures that it was not trained on, and keep them there.")
+    sub.add_argument("run", metavar="RUN", help="a run's folder")
+    sub.add_argument(
+        "--split", default="test", choices=("train", "val", "test"), help="which pictures (test)"
+    )
+    sub = verb(compare, "Print a table of runs, their spread over seeds, and whether it could be luck.")
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder")
+    sub.add_argument("--metric", default="val_accuracy", help="a final figure (val_accuracy)")
+    sub.add_argument(
+        "--plot", metavar="FILE", type=Path, help="draw it, too, into a picture such as seeds.png"
+    )
+    sub = verb(release, "Write a chapter as an assignment, without solutions, marked up for nbgrader too.")
+    sub.add_argument("chapter", help="a chapter, such as 04 or 04_training")
+    sub.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the folder to write to")
+    sub.add_argument("--exercises", nargs="+", default=[], metavar="NAME", help="those to grade; else all")
+    sub.add_argument("--points", nargs="+", default=[], metavar="NAME=N", help="what they are worth")
+    sub = verb(serve, "Serve a trained network over HTTP, with a page to try it; Ctrl-C or SIGTERM stops it.")
+    sub.add_argument("model", metavar="MODEL", type=Path, help="a file of to_onnx or of Predictor.save")
+    sub.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1: this machine alone)")
+    sub.add_argument("--port", type=int, default=8000, help="8000; 0: any that is free")
+    grading = verb(grade, "Judge a folder of submissions; write marks and feedback (for instructors).")
+    grading.add_argument("submissions", metavar="SUBMISSIONS", help="a notebook or a folder for each student")
+    grading.add_argument("-o", dest="out", metavar="RESULTS", required=True, help="where results go")
+    for name, meaning in _GRADING.items():
+        grading.add_argument(f"--{name}", help=meaning)
+    grading.add_argument("--jobs", type=int, default=1, help="notebooks at the same time")
+    grading.add_argument("--timeout", type=float, default=60.0, help="seconds for a notebook (60)")
+    grading.add_argument("--memory", default="2G", help="most memory for a notebook (2G)")
+    grading.add_argument("--manual", action="append", default=[], metavar="PART=POINTS", help="marked by you")
+    grading.add_argument("--require-sandbox", action="store_true", help="refuse where it can't be enclosed")
     return parser
+
+
+_GRADING = {
+    "chapter": "its number, such as 04; else as the notebooks are named",
+    "seed": "what the hidden inputs are made from; else one is drawn, and kept in RESULTS/seed.txt",
+    "private": "a folder with your own checks/chNN.py and probes/chNN.py",
+    "roster": "a CSV of all students, to see who is missing",
+    "dask": "the address of a Dask scheduler, to grade on many machines",
+}
 
 
 def lab(options: argparse.Namespace) -> int:
@@ -118,6 +159,63 @@ def build(options: argparse.Namespace) -> int:
     from dl_course.workspace import course_root
 
     return build_chapters(course_root(), options.names, options.check, not options.no_execute, options.solved)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train as the rest of the line says."""
+    from dl_course.experiments.running import from_arguments
+
+    print(from_arguments(options.extra))
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Evaluate a run."""
+    from dl_course.experiments import Run
+    from dl_course.experiments import evaluate as found
+
+    print(found(Run(options.run), options.split))
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare runs, in words and in a picture."""
+    from dl_course.experiments import Run, draw_seeds, figures, report
+
+    runs = [Run(folder) for folder in options.runs]
+    print(report(runs, options.metric))
+    if options.plot:
+        draw_seeds(figures(runs, options.metric)).figure.savefig(options.plot)  # type: ignore[union-attr]
+    return 0
+
+
+def release(options: argparse.Namespace) -> int:
+    """Write an assignment."""
+    from dl_course.authoring.release import parsed_points, release
+    from dl_course.workspace import course_root
+
+    points = parsed_points(options.points)
+    print(release(course_root(), options.chapter, options.out, options.exercises, points))
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve a network until stopped; a line of JSON for each request goes to stderr."""
+    from dl_course.deploy import serve as run
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run(options.model, options.host, options.port)
+    return 0
+
+
+def grade(options: argparse.Namespace) -> int:
+    """Judge a folder of submissions and print the grades."""
+    from dl_course.grading.command import grade as judge
+
+    manual = {part: float(points) for part, _, points in (each.rpartition("=") for each in options.manual)}
+    rest = {name: value for name, value in vars(options).items() if name not in ("verb", "extra", "manual")}
+    print(judge(**rest, manual=manual).to_string())
+    return 0
 
 
 if __name__ == "__main__":

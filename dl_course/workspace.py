@@ -46,8 +46,9 @@ def reset(root: Path, name: str) -> list[str]:
         stem = next((stem for stem in chapters if stem.startswith(f"{exercises[name].chapter}_")), "")
         names = [name]
     else:
-        stem = next((stem for stem in chapters if name in (stem, stem[:2], f"{stem}.ipynb")), "")
-        names = [each for each in exercises if exercises[each].chapter == stem[:2]]
+        number = {stem: stem.partition("_")[0] for stem in chapters}  # "05", or "05b" of a second half
+        stem = next((stem for stem in chapters if name in (stem, number[stem], f"{stem}.ipynb")), "")
+        names = [each for each in exercises if stem and exercises[each].chapter == number[stem]]
     if not stem:
         raise ValueError(
             f"no exercise and no chapter is named '{name}'{nearest(name, [*exercises, *chapters])}"

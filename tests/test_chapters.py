@@ -18,10 +18,17 @@ from dl_course.exercises.checks import all_exercises
 from dl_course.notebooks import needed_by, read, tags
 
 ROOT = Path(__file__).resolve().parent.parent
-LESSONS = {path.stem: read_lesson(path) for path in sorted((ROOT / "solutions").glob("[0-9][0-9]_*.py"))}
+LESSONS = {path.stem: read_lesson(path) for path in sorted((ROOT / "solutions").glob("[0-9][0-9]*_*.py"))}
 STORED = {path.stem: read(path) for path in sorted((ROOT / "chapters").glob("*.ipynb"))}
+
+
+def number(stem):
+    """Return a chapter's number, "05", or "05b" of a second half."""
+    return stem.partition("_")[0]
+
+
 EXERCISES = [
-    pytest.param(stem, each.name, id=f"{stem[:2]} {each.name}")
+    pytest.param(stem, each.name, id=f"{number(stem)} {each.name}")
     for stem, lesson in LESSONS.items()
     for each in lesson.exercises.values()
 ]
@@ -67,9 +74,9 @@ def test_the_stub_can_be_defined_and_counts_as_not_attempted(stem, name, home):
 
 def test_every_lesson_is_a_chapter_and_every_exercise_with_a_check_stands_in_its_lesson():
     assert list(STORED) == list(LESSONS)
-    chapters = {stem[:2] for stem in LESSONS}
+    chapters = {number(stem) for stem in LESSONS}
     known = {(each.chapter, name) for name, each in all_exercises().items() if each.chapter in chapters}
-    assert known == {(parameter.values[0][:2], parameter.values[1]) for parameter in EXERCISES}
+    assert known == {(number(parameter.values[0]), parameter.values[1]) for parameter in EXERCISES}
 
 
 @pytest.mark.parametrize("stem", LESSONS)
@@ -85,7 +92,7 @@ def test_a_stored_chapter_takes_at_most_one_and_a_half_megabytes(stem):
 @pytest.mark.parametrize("stem", STORED)
 def test_a_chapter_opens_with_badge_outcomes_time_and_needs(stem):
     opening = STORED[stem].cells[0].source
-    assert opening.startswith(f"# {stem[:2]} · ")
+    assert opening.startswith(f"# {number(stem)} · ")
     assert f"/chapters/{stem}.ipynb)" in opening.splitlines()[2]
     for heading in ("**You will be able to**", "**Time:**", "**You need:**"):
         assert heading in opening
@@ -96,7 +103,7 @@ def test_a_chapter_opens_with_badge_outcomes_time_and_needs(stem):
 def test_a_chapter_closes_with_summary_progress_and_further_reading(stem):
     summary, shown, reading = STORED[stem].cells[-3:]
     assert "## Summary" in summary.source and "## Check yourself" in summary.source
-    assert shown.source == f'progress("{stem[:2]}")'
+    assert shown.source == f'progress("{number(stem)}")'
     assert reading.source.startswith("## Further reading") and reading.source.count("\n- ") >= 2
 
 

@@ -53,7 +53,7 @@ def test_every_command_that_the_readme_shows_exists():
 
 
 def test_the_table_of_chapters_lists_each_chapter_once_in_order_with_its_link_and_title():
-    rows = re.findall(r"^\| (\d\d) \| \[([^\]]+)\]\(chapters/(\S+)\.ipynb\)", README, re.MULTILINE)
+    rows = re.findall(r"^\| (\d\d\w?) \| \[([^\]]+)\]\(chapters/(\S+)\.ipynb\)", README, re.MULTILINE)
     assert [stem for _, _, stem in rows] == sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
     for number, title, stem in rows:
         chapter = read(ROOT / "chapters" / f"{stem}.ipynb")

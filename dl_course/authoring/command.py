@@ -28,7 +28,7 @@ def build_chapters(root: Path, names: Sequence[str], check: bool, run: bool, sol
 
 
 def _chosen(lessons: Sequence[Lesson], names: Sequence[str]) -> list[Lesson]:
-    by_name = {name: lesson for lesson in lessons for name in (lesson.stem[:2], lesson.stem)}
+    by_name = {name: lesson for lesson in lessons for name in (lesson.chapter, lesson.stem)}
     for name in names:
         if name not in by_name:
             raise ValueError(f"no lesson is named '{name}'{nearest(name, by_name)}")

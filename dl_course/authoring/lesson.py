@@ -31,6 +31,11 @@ class Lesson:
         """The file's name without its ending, "01_setup"."""
         return self.path.stem
 
+    @property
+    def chapter(self) -> str:
+        """The chapter's number, "01", or "05b" of a second half."""
+        return self.stem.partition("_")[0]
+
 
 def read_lesson(path: Path) -> Lesson:
     """Return the lesson; LessonError, with file and line, where it breaks a rule."""
@@ -59,7 +64,7 @@ def read_lesson(path: Path) -> Lesson:
 
 def read_lessons(folder: Path) -> list[Lesson]:
     """Return every lesson of a folder in order; LessonError where two have an exercise of one name."""
-    lessons = [read_lesson(path) for path in sorted(folder.glob("[0-9][0-9]_*.py"))]
+    lessons = [read_lesson(path) for path in sorted(folder.glob("[0-9][0-9]*_*.py"))]
     seen: dict[str, str] = {}
     for lesson in lessons:
         for exercise in lesson.exercises.values():
@@ -91,8 +96,8 @@ def _paired(lesson: Lesson, lines: Sequence[int]) -> None:
             raise refuse(waiting[0], f"exercise '{waiting[1]}' has no check after it")
         if name in names:
             raise refuse(index, f"a second exercise named '{name}'")
-        if name not in all_exercises() or all_exercises()[name].chapter != lesson.stem[:2]:
-            raise refuse(index, f"no check for '{name}' in dl_course/exercises/checks/ch{lesson.stem[:2]}.py")
+        if name not in all_exercises() or all_exercises()[name].chapter != lesson.chapter:
+            raise refuse(index, f"no check for '{name}' in dl_course/exercises/checks/ch{lesson.chapter}.py")
         names.add(name)
         waiting = index, name
     if waiting:

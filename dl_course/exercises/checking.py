@@ -47,7 +47,8 @@ def hint(answer: Any) -> Box:
     exercise = find_exercise(name)
     rungs = [
         *exercise.hints,
-        f"Open the solution: click on the collapsed cell 'Solution: {name}' below the check.",
+        f"Open the solution: click on the collapsed cell 'Solution: {name}' below the check. "
+        "An assignment has no such cell: bring your question to class.",
     ]
     rung = min(_rungs.get(name, 0), len(rungs) - 1)
     _rungs[name] = rung + 1

@@ -60,7 +60,7 @@ class Exercise:
     @property
     def chapter(self) -> str:
         """The chapter's number, from the name of the module that defines it; "00" outside the course."""
-        found = re.search(r"\.ch(\d\d)$", type(self).__module__)
+        found = re.search(r"\.ch(\d\d\w?)$", type(self).__module__)
         return found[1] if found else "00"
 
     def cases(self, rng: np.random.Generator) -> Iterable[Case]:
