@@ -124,13 +124,14 @@ class Trainer:
         return len(group)
 
     def _update(self, group: Sequence[Batch]) -> None:
-        samples, rows = sum(len(labels) for _, labels in group), []
+        samples, rows = sum(len(labels) for _, labels in group), list[Any]()
         self.optimizer.zero_grad()
         for number, batch in enumerate(group):
             loss, row = self._forward(batch)
             problems.check_loss(self, row["loss"], batch, number)
             self.scaler.scale(loss * (len(batch[1]) / samples)).backward()
             rows.append(row)
+        rows = self.together(rows, self.train_loader, self.batch)
         self.scaler.unscale_(self.optimizer)
         norm = float(clip_by_global_norm(self.model.parameters(), self.max_grad_norm))
         problems.check_gradient(self, norm)
@@ -141,6 +142,7 @@ class Trainer:
             self._schedule("step")
         self.step, self.batch = self.step + 1, self.batch + len(group)
         seconds, self._clock = perf_counter() - self._clock, perf_counter()
+        samples = sum(row["samples"] for row in rows)
         figures = mean(rows) | dict(learning_rate=float(rate), gradient_norm=norm, seconds=seconds)
         self.history.add_step(dict(step=self.step, epoch=self.epoch + 1, samples=samples) | figures)
         self._tell("step_end")
@@ -169,7 +171,14 @@ class Trainer:
                 with problems.memory_explained(self, batch):
                     rows.append(self._forward(batch)[1])
         problems.check_not_empty(len(rows), loader)
-        return mean(rows)
+        return mean(self.together(rows, loader))
+
+    def together(self, rows: list[Any], loader: Any, first: int = 0) -> list[Any]:
+        """Return the figures of these batches, the loader's from ``first`` on, in all processes: here in one.
+
+        Called after ``backward`` too, where a Trainer of several processes adds up their gradients.
+        """
+        return rows
 
     def _end_epoch(self, found: Mapping[str, float], seconds: float) -> None:
         row = self.history.add_epoch(self.epoch + 1, found, seconds)

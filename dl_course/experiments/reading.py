@@ -1,0 +1,158 @@
+"""Reading: YAML files and command lines become configurations, or an error that says where to look.
+
+jsonargparse reads both by the dataclasses' own fields, types and defaults, and makes the options and their
+help. Hydra and OmegaConf would want every field a second time to check types, and have no command's help.
+"""
+
+import re
+from argparse import ArgumentError
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from dl_course.experiments.config import ExperimentConfig
+from dl_course.files import atomic
+from dl_course.registry import nearest
+
+FOLDER = Path(__file__).parent / "configs"
+
+
+def configs() -> dict[str, Path]:
+    """Return the files of the configurations that come with the course, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> ExperimentConfig:
+    """Return a YAML file's experiment; or one of the course's own by its name, such as "digits_quick".
+
+    changes: as ``changed`` takes them. ValueError with file, line and nearest valid name for an unknown key,
+    a wrong type, an impossible value.
+    """
+    file = Path(path) if Path(path).is_file() else configs().get(str(path))
+    if file is None:
+        raise ValueError(
+            f"no file '{path}', nor one of the course of that name{nearest(str(path), configs())}"
+        )
+    lines: dict[str, int] = {}
+    try:
+        config = _from_text(file.read_text("utf-8"), lines)
+    except ValueError as error:
+        key = re.match(r"[\w.]*", str(error))
+        line = lines.get(key[0]) if key else None
+        raise ValueError(f"{file}{f', line {line}' if line else ''}: {error}") from error
+    return changed(config, changes) if changes else config
+
+
+def _from_text(text: str, lines: dict[str, int]) -> ExperimentConfig:
+    import yaml
+
+    try:
+        node = yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"is no YAML: {error}") from error
+    if node is None:
+        return ExperimentConfig()
+    _find_lines(node, ExperimentConfig, lines)
+    return _made(lambda: _parser().parse_string(text))
+
+
+def _find_lines(node: Any, kind: Any, lines: dict[str, int], section: str = "") -> None:
+    """Note the line of every key, from 1; ValueError for one that is unknown or stands twice."""
+    known = {field.name: field.type for field in fields(kind)}
+    if node.id != "mapping":
+        raise ValueError(f"{section.rstrip('.') or 'the file'}: takes keys, such as {', '.join(known)}")
+    for key, value in node.value:
+        name = section + str(key.value)
+        if name in lines:
+            raise ValueError(f"{name}: stands here a second time")
+        lines[name] = key.start_mark.line + 1
+        if key.value not in known:
+            raise ValueError(f"{name}: unknown key{_hint(name)}")
+        if is_dataclass(known[key.value]):
+            _find_lines(value, known[key.value], lines, f"{name}.")
+        elif value.id == "mapping":
+            lines |= {f"{name}.{inner.value}": inner.start_mark.line + 1 for inner, _ in value.value}
+
+
+def _keys() -> dict[str, str]:
+    """Return all keys with a value, such as "training.epochs", and their types' names."""
+    flat: dict[str, Any] = {}
+    for section in fields(ExperimentConfig):
+        inner = fields(section.type) if is_dataclass(section.type) else ()
+        names = {f"{section.name}.{field.name}": field.type for field in inner}
+        flat |= names or {section.name: section.type}
+    return {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind in flat.items()}
+
+
+def _hint(name: str) -> str:
+    """The key of that name in another section, or the nearest one, in its own section if there is one."""
+    section, _, leaf = name.rpartition(".")
+    same = [key for key in _keys() if key.endswith(f".{leaf}")]
+    near = [key for key in _keys() if section and key.startswith(f"{section}.")]
+    return f"; did you mean '{same[-1]}'?" if same else nearest(name, near or _keys())
+
+
+def changed(config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentConfig:
+    """Return the experiment with other values, such as {"training.epochs": 3}; checked as a file's are."""
+    values = asdict(config)
+    for key, value in changes.items():
+        if key not in _keys():
+            raise ValueError(f"{key}: unknown key{_hint(key)}")
+        section, _, name = key.rpartition(".")
+        (values[section] if section else values)[name] = value
+    return _made(lambda: _parser().parse_object(values))
+
+
+def save_config(config: ExperimentConfig, path: str | Path) -> None:
+    """Write the experiment with all its values, so that ``load_config`` gives an equal one."""
+    import yaml
+
+    with atomic(Path(path)) as part:
+        part.write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), "utf-8")
+
+
+def from_command_line(arguments: Sequence[str], **more: str) -> tuple[ExperimentConfig, dict[str, Any]]:
+    """Return the experiment of --config with options such as --training.epochs 3, and the other options.
+
+    more: those others, name to help; of them --resume RUN, too, says where a configuration is. Ends the
+    process for --help. ValueError as of ``load_config``.
+    """
+    parser = _parser()
+    for name, text in {"config": "a YAML file, or one of the course's by its name", **more}.items():
+        parser.add_argument(f"--{name}", help=text)
+    found = _explained(lambda: parser.parse_args(list(arguments)))
+    if file := found.config or (found.get("resume") and Path(found.resume, "config.yaml")):
+        parser.set_defaults(asdict(load_config(file)))
+        found = _explained(lambda: parser.parse_args(list(arguments)))
+    others = {name: found.pop(name) for name in ("config", *more)}
+    return _made(lambda: found), others
+
+
+def _parser() -> Any:
+    try:
+        import jsonargparse
+    except ImportError as error:
+        raise ImportError('configurations need jsonargparse: pip install "dl-course[experiments]"') from error
+    parser = jsonargparse.ArgumentParser(prog="dl-course train", exit_on_error=False)
+    parser.add_class_arguments(ExperimentConfig)
+    return parser
+
+
+def _made(parse: Callable[[], Any]) -> ExperimentConfig:
+    values = _explained(parse).as_dict()
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(ExperimentConfig)}
+    return ExperimentConfig(**{k: kinds[k](**v) if is_dataclass(kinds[k]) else v for k, v in values.items()})
+
+
+def _explained(parse: Callable[[], Any]) -> Any:
+    """Return what parse does; ValueError in place of jsonargparse's, beginning with the key."""
+    try:
+        return parse()
+    except ArgumentError as error:
+        text = str(error)
+    if wrong := re.search(r'key "([\w.]+)"[\s\S]*[Gg](?:ot|iven) value: (.*)', text):
+        raise ValueError(f"{wrong[1]}: takes {_keys()[wrong[1]]}; given: {wrong[2]}")
+    if unknown := re.search(r"arguments: --([\w.]+)", text):
+        raise ValueError(f"--{unknown[1]}: unknown option{_hint(unknown[1])}")
+    raise ValueError(text)

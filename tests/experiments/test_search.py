@@ -1,0 +1,183 @@
+"""Search: spaces, pruning on true reports, studies that go on after a kill and are shared by processes."""
+
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import optuna
+import pytest
+
+from dl_course.experiments import ExperimentConfig, importances, search, trial_table
+from dl_course.training import TrainingError
+from tests.experiments.test_running import SMALL
+
+CONFIG = ExperimentConfig()
+SPACE = {"training.learning_rate": {"low": 1e-4, "high": 1.0, "log": True}, "data.batch_size": [16, 32]}
+
+
+def stand_in(config, runs, callbacks, progress):
+    """A training of four epochs whose accuracy falls with the distance from a learning rate of 0.01."""
+    accuracy = 1 / (1 + abs(config.training.learning_rate - 0.01)) - 0.01 * (config.data.batch_size == 32)
+    for epoch in (1, 2, 3, 4):
+        row = {"epoch": epoch, "val_accuracy": accuracy * epoch / 4, "val_loss": 1 - accuracy * epoch / 4}
+        trainer = SimpleNamespace(epoch=epoch, history=SimpleNamespace(last=row))
+        for callback in callbacks:
+            callback.epoch_end(trainer)
+    return SimpleNamespace(metrics=row)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("dl_course.experiments.studies.train", stand_in)
+
+
+def quick_search(space=SPACE, **how):
+    return search(CONFIG, space, **how)
+
+
+def test_a_search_trains_real_runs_and_keeps_them(tmp_path):
+    space = {"training.learning_rate": [0.01, 0.03]}
+    study = search(SMALL, space, method="grid", runs=tmp_path)
+    assert sorted(trial.params["training.learning_rate"] for trial in study.trials) == [0.01, 0.03]
+    from dl_course.experiments import find_runs
+
+    values = {run.config.training.learning_rate: run.metrics["val_accuracy"] for run in find_runs(tmp_path)}
+    assert {t.params["training.learning_rate"]: t.value for t in study.trials} == values
+    assert [sorted(trial.intermediate_values) for trial in study.trials] == [[1, 2], [1, 2]]
+
+
+def test_a_search_stays_in_its_space_and_finds_the_better_part(quick):
+    study = quick_search(trials=30)
+    rates = [trial.params["training.learning_rate"] for trial in study.trials]
+    assert len(rates) == 30 and all(1e-4 <= rate <= 1 for rate in rates)
+    assert study.best_params["training.learning_rate"] < 0.05 and study.best_value > 0.95
+
+
+def test_every_epoch_is_reported_and_the_worse_are_pruned(quick):
+    study = quick_search(trials=30, method="random")
+    table = trial_table(study)
+    assert set(table["state"]) == {"complete", "pruned"}
+    pruned = table[table["state"] == "pruned"]
+    assert (pruned["epochs"] < 4).all() and (table[table["state"] == "complete"]["epochs"] == 4).all()
+    finals = {
+        row.Index: study.trials[row.Index].intermediate_values[row.epochs] for row in pruned.itertuples()
+    }
+    assert pruned["value"].to_dict() == finals
+    better = {epoch: [t.intermediate_values[epoch] for t in study.trials[:5]] for epoch in (1, 2, 3, 4)}
+    first = study.trials[pruned.index[0]].intermediate_values
+    assert pruned.index[0] == 5 and first[1] < np.median(better[1])  # as soon as five have come before it
+
+
+def test_a_loss_is_made_small(quick):
+    study = quick_search(trials=12, metric="val_loss")
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE and study.best_value < 0.1
+
+
+def test_a_grid_tries_every_combination_once(quick):
+    space = {"training.learning_rate": [0.001, 0.01, 0.1], "data.batch_size": [16, 32]}
+    study = quick_search(space, method="grid")
+    tried = {tuple(trial.params.values()) for trial in study.trials}
+    assert len(study.trials) == len(tried) == 6
+    assert study.best_params == {"training.learning_rate": 0.01, "data.batch_size": 16}
+
+
+def test_the_seed_decides_what_is_tried(quick):
+    one, two, other = (quick_search(trials=12, seed=seed) for seed in (0, 0, 1))
+    assert trial_table(one).equals(trial_table(two)) and not trial_table(one).equals(trial_table(other))
+
+
+@pytest.mark.parametrize("name", ["study.db", "study.journal"])
+def test_a_stopped_search_goes_on_as_if_it_had_not(quick, tmp_path, name):
+    whole = quick_search(trials=14, storage=tmp_path / f"whole-{name}")
+    quick_search(trials=6, storage=tmp_path / name)
+    parts = quick_search(trials=14, storage=tmp_path / name)
+    assert trial_table(parts).equals(trial_table(whole))
+    assert len(quick_search(trials=14, storage=tmp_path / name).trials) == 14  # nothing more to do
+
+
+def in_processes(count, work):
+    """Fork, so that torch is not imported once more; return the children's numbers."""
+    children = []
+    for _ in range(count):
+        if not (child := os.fork()):
+            work()
+            os._exit(0)
+        children.append(child)
+    return children
+
+
+def test_a_killed_search_goes_on(quick, monkeypatch, tmp_path):
+    def slow(*arguments, **how):
+        done = stand_in(*arguments, **how)
+        time.sleep(0.3)
+        return done
+
+    monkeypatch.setattr("dl_course.experiments.studies.train", slow)
+    (child,) = in_processes(1, lambda: quick_search(trials=50, storage=tmp_path / "a.db"))
+    while not (tmp_path / "a.db").exists():
+        time.sleep(0.05)
+    time.sleep(2)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    monkeypatch.setattr("dl_course.experiments.studies.train", stand_in)
+    states = trial_table(quick_search(trials=10, storage=tmp_path / "a.db"))["state"].value_counts()
+    assert states.get("running", 0) <= 1 and states.drop("running", errors="ignore").sum() >= 10
+
+
+def test_several_processes_share_a_study_and_try_different_settings(quick, tmp_path):
+    quick_search(trials=1, storage=tmp_path / "a.journal")
+    for child in in_processes(2, lambda: quick_search(trials=12, storage=tmp_path / "a.journal")):
+        assert os.waitpid(child, 0)[1] == 0
+    study = quick_search(trials=12, storage=tmp_path / "a.journal")
+    rates = [trial.params["training.learning_rate"] for trial in study.trials]
+    assert 12 <= len(rates) <= 13 and len(set(rates)) == len(rates)
+
+
+def test_a_training_that_diverges_is_one_failed_trial(monkeypatch):
+    def diverging(config, *arguments, **how):
+        if config.data.batch_size == 32:
+            raise TrainingError("the loss is nan")
+        return stand_in(config, *arguments, **how)
+
+    monkeypatch.setattr("dl_course.experiments.studies.train", diverging)
+    table = trial_table(quick_search(trials=10))
+    assert len(table) == 10
+    assert set(table[table["data.batch_size"] == 32]["state"]) == {"fail"}
+
+
+def test_an_interrupted_training_ends_the_search(monkeypatch):
+    monkeypatch.setattr(
+        "dl_course.experiments.studies.train", lambda *arguments, **how: SimpleNamespace(metrics={})
+    )
+    with pytest.raises(KeyboardInterrupt):
+        quick_search(trials=3)
+
+
+def test_what_matters_gets_the_larger_importance(quick):
+    shares = importances(quick_search(trials=40, method="random"))
+    assert shares["training.learning_rate"] > shares["data.batch_size"]
+    assert shares.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("space", "how", "expected"),
+    [
+        ({"training.epohcs": [1]}, {}, "training.epohcs: unknown key; did you mean 'training.epochs'"),
+        ({"training.epochs": [1, "two"]}, {}, "training.epochs: takes int; given: two"),
+        ({"training.epochs": {"low": 0, "high": 3}}, {}, "training.epochs: takes at least 1; given: 0"),
+        ({"training.epochs": {"lo": 1, "high": 3}}, {}, "takes a list of choices or"),
+        ({"training.epochs": {"low": 1, "high": 3}}, {"method": "grid"}, "takes a list of choices for"),
+        ({}, {"method": "gird"}, "unknown method 'gird'; did you mean 'grid'"),
+    ],
+)
+def test_an_impossible_space_is_refused_before_anything_is_trained(space, how, expected):
+    with pytest.raises(ValueError) as refused:
+        quick_search(space, **how)
+    assert expected in str(refused.value)
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest(quick):
+    with pytest.raises(ValueError, match="no metric 'val_acuracy'; did you mean 'val_accuracy'"):
+        quick_search(trials=2, metric="val_acuracy")
