@@ -1,0 +1,160 @@
+"""An ONNX file as strangers use it: bytes in, probabilities out, by NumPy, Pillow and ONNX Runtime alone.
+
+Nothing here trusts its input: what is too large is refused before it is decoded, and nothing is written.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+RAW = ("image/png", "image/jpeg", "application/octet-stream")
+FORMATS = (
+    "PNG",
+    "JPEG",
+)  # Pillow's others include programs (EPS) and decoders that begin before they're asked
+SCANS = 64  # of a JPEG; each is a pass over all its pixels, and a progressive one has about ten
+GREY = (0.2989, 0.587, 0.114)  # torchvision's, with which the network was trained
+
+
+class Refused(ValueError):
+    """A request that isn't answered; status: of HTTP, 4xx."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much strangers may ask for.
+
+    body_bytes, pictures and pixels (of all its pictures together) are of one request; seconds: from its head
+    to its answer · concurrent: requests at a time · threads: how many of them are worked on.
+    """
+
+    body_bytes: int = 4 * 2**20
+    pictures: int = 64
+    pixels: int = 16_000_000
+    seconds: float = 10.0
+    concurrent: int = 64
+    threads: int = 2
+
+
+class ServedModel:
+    """A network that ``to_onnx`` wrote: its classes, the shape it takes, and its answers.
+
+    ValueError where the path holds no such network: one input (N, C, H, W) in [0, 1], logits (N, classes).
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # requests run beside each other
+        content, self.name = _content(Path(path)), Path(path).name
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own have no class in common
+            raise ValueError(f"{path} is no ONNX file that ONNX Runtime reads: {error}") from error
+        source, *others = self.session.get_inputs()
+        shape = tuple(source.shape[1:])
+        if others or len(shape) != 3 or not all(isinstance(side, int) for side in shape):
+            raise ValueError(
+                f"{path} takes {source.shape}; a model with one input (N, C, H, W) can be served"
+            )
+        self.input, self.shape = source.name, (int(shape[0]), int(shape[1]), int(shape[2]))
+        about = json.loads(self.session.get_modelmeta().custom_metadata_map.get("dl_course", "{}"))
+        count = self.probabilities(np.zeros((1, *self.shape), np.float32)).shape[1]
+        self.classes = tuple(about.get("classes") or map(str, range(count)))
+
+    def probabilities(self, pictures: np.ndarray) -> np.ndarray:
+        """Return the probability of every class, (N, C) float32, of pictures (N, C, H, W) in [0, 1]."""
+        logits = self.session.run(None, {self.input: pictures})[0]
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+    def pictures(self, body: bytes, content_type: str, limits: Limits) -> np.ndarray:
+        """Return the pictures in a body, (N, C, H, W) float32 in [0, 1]; Refused says what is wrong.
+
+        content_type: one of RAW for one PNG or JPEG, or multipart/form-data whose parts are such files.
+        """
+        kind, options = parse_options_header(content_type)
+        if kind == b"multipart/form-data":
+            files = _parts(body, options.get(b"boundary", b""), limits.pictures)
+        elif kind.decode("latin-1") in RAW:
+            files = [bytearray(body)]
+        else:
+            raise Refused(415, f"a picture comes as {', '.join(RAW)} or in multipart/form-data")
+        return np.stack(_decoded(files, self.shape, limits.pixels))
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    from tempfile import TemporaryDirectory
+
+    from dl_course.deploy.export import to_onnx
+    from dl_course.evaluation import Predictor
+
+    with TemporaryDirectory() as folder:
+        to_onnx(Predictor.load(path), Path(folder, "model.onnx"))
+        return Path(folder, "model.onnx").read_bytes()
+
+
+def _parts(body: bytes, boundary: bytes, most: int) -> list[bytearray]:
+    parts: list[bytearray] = []
+    ended: list[bool] = []
+
+    def begin() -> None:
+        if len(parts) == most:
+            raise Refused(413, f"a request has at most {most} pictures")
+        parts.append(bytearray())
+
+    def data(chunk: bytes, start: int, end: int) -> None:
+        parts[-1] += chunk[start:end]
+
+    try:
+        calls = {"on_part_begin": begin, "on_part_data": data, "on_end": lambda: ended.append(True)}
+        MultipartParser(boundary, calls).write(body)  # type: ignore[arg-type]
+    except FormParserError as error:
+        raise Refused(400, f"the multipart body can't be read: {error}") from error
+    if not parts or not ended:
+        raise Refused(400, "the multipart body has no picture, or ends before its last boundary")
+    return parts
+
+
+def _decoded(files: Sequence[bytearray], shape: tuple[int, int, int], pixels: int) -> list[np.ndarray]:
+    decoded, left = [], pixels
+    for number, file in enumerate(files, 1):
+        try:
+            with Image.open(BytesIO(file), formats=FORMATS) as picture:  # reads its head alone
+                left -= picture.width * picture.height
+                if left < 0 or file.count(b"\xff\xda") > SCANS and picture.format == "JPEG":
+                    raise Refused(413, f"picture {number} goes beyond {pixels} pixels or {SCANS} scans")
+                decoded.append(_fitted(picture, shape))
+        except Refused:
+            raise
+        except Image.DecompressionBombError as error:
+            raise Refused(413, f"picture {number} goes beyond {pixels} pixels") from error
+        except Exception as error:  # a damaged file makes a decoder fail in any way
+            raise Refused(400, f"picture {number} can't be read as {' or '.join(FORMATS)}") from error
+    return decoded
+
+
+def _fitted(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return what ``Predictor.tensors`` does before its transform, (C, H, W); a channel at a time."""
+    turned, (channels, *size) = ImageOps.exif_transpose(picture), shape
+    if turned.mode.startswith("I;16"):
+        planes, white = [Image.fromarray(np.asarray(turned, np.float32))], 65535
+    else:
+        planes, white = list(turned.convert("L" if turned.mode in ("1", "L", "LA") else "RGB").split()), 255
+    small = [np.asarray(plane.convert("F").resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
+    if channels == 1 and len(small) == 3:
+        small = [np.tensordot(np.array(GREY, np.float32), np.stack(small), 1)]
+    return np.broadcast_to(np.stack(small) / np.float32(white), shape).clip(0, 1)
