@@ -1,0 +1,128 @@
+"""The judge's end of the cage: starts the zygote, with a course that has no checks; talks to its workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dl_course
+from dl_course.files import data_root
+from dl_course.grading import sandbox
+from dl_course.grading.channel import REPLY_BYTES, Lost, receive, send
+
+_HIDDEN = ("checks", "authoring", "experiments", "deploy", "widgets", "clinic")
+_START_SECONDS = 600.0  # a busy machine may take minutes to import torch
+
+
+class Cage:
+    """Where workers run. `isolation` says what keeps them apart from the machine; close it when done."""
+
+    def __init__(self, memory: int, private: Path | None = None, namespaces: bool = True) -> None:
+        if not hasattr(os, "fork"):
+            raise OSError("grading needs fork(), which this system hasn't: use Linux, macOS or WSL")
+        self.folder = Path(tempfile.mkdtemp(prefix="dl_course_cage_"))
+        self.folder.chmod(0o711)
+        self.control, theirs = socket.socketpair()
+        self.control.settimeout(_START_SECONDS)
+        self.log = self.folder / "log.txt"
+        course = self._course(private)
+        visible = [str(course), sys.prefix, sys.base_prefix, *sandbox.SYSTEM, str(data_root().resolve())]
+        settings = {"control": theirs.fileno(), "root": str(self.folder / "root"), "visible": visible}
+        settings |= {"course": str(course), "memory": memory, "namespaces": namespaces}
+        (self.folder / "root").mkdir()
+        command = [sys.executable, "-P", "-m", "dl_course.grading.worker", json.dumps(settings)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, cwd=self.folder,
+                env=_environment(course), pass_fds=[theirs.fileno()], start_new_session=True,
+            )  # fmt: skip
+        theirs.close()
+        self.isolation = self._heard()
+
+    def worker(self) -> Worker:
+        """Return a fresh worker; the one before must have ended."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.control, [b"s"], [theirs.fileno()])
+        return Worker(ours, self)
+
+    def end_worker(self) -> str:
+        """End the worker and all that it started; return how it had ended by itself, or what it took."""
+        self.control.sendall(b"e")
+        return self._heard()
+
+    def close(self) -> None:
+        """End everything in the cage."""
+        self.control.close()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _course(self, private: Path | None) -> Path:
+        """Copy the package but for what grades; with an instructor's own probes."""
+        course = self.folder / "course"
+        package = course / "dl_course"
+        shutil.copytree(
+            Path(dl_course.__file__).parent, package, ignore=shutil.ignore_patterns(*_HIDDEN), symlinks=True
+        )
+        for path in sorted((private / "probes").glob("*.py")) if private else ():
+            shutil.copy(path, package / "exercises" / "probes" / f"private_{path.name}")
+        return course
+
+    def _heard(self) -> str:
+        line = b""
+        with contextlib.suppress(OSError):
+            while not line.endswith(b"\n") and (part := self.control.recv(4096)):
+                line += part
+        if not line.endswith(b"\n"):
+            said = self.log.read_text("utf-8", "replace")[-1000:]
+            raise OSError(f"the workers' parent process doesn't answer: {said or 'it ended'}")
+        return json.loads(line)
+
+
+class Worker:
+    """One worker, asked one question after another."""
+
+    def __init__(self, end: socket.socket, cage: Cage) -> None:
+        self.end, self.cage = end, cage
+
+    def open(self, files: Mapping[str, bytes], notebook: str, seconds: float) -> str:
+        """Give it a submission's files; return what is wrong with the notebook, "" if nothing."""
+        content = {name: np.frombuffer(data, np.uint8) for name, data in files.items()}
+        return str(self._exchange({"files": content, "notebook": notebook}, seconds).get("problem", ""))
+
+    def ask(self, question: str, seconds: float, grace: float, **details: Any) -> dict[str, Any]:
+        """Return the reply to one of Desk's questions; Lost where none came some time after the seconds."""
+        return self._exchange({"ask": question, "seconds": seconds, **details}, seconds + grace)
+
+    def close(self) -> str:
+        """End the worker; return how it had ended by itself, "" if it hadn't."""
+        self.end.close()
+        return self.cage.end_worker()
+
+    def _exchange(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+        number = secrets.token_hex(8)  # so that no reply that was laid ready is taken for this one's
+        send(self.end, {**question, "number": number}, seconds)
+        reply = receive(self.end, seconds, REPLY_BYTES)
+        if not isinstance(reply, dict) or reply.pop("number", None) != number:
+            raise Lost("its reply belongs to no question")
+        return reply
+
+
+def _environment(course: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "DL_COURSE_DATA") if name in os.environ}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    fixed = {"PYTHONPATH": str(course), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    fixed |= {"HOME": "/tmp", "TMPDIR": "/tmp", "MPLBACKEND": "Agg", "DL_COURSE_OFFLINE": "1"}
+    return kept | threads | fixed

@@ -1,0 +1,59 @@
+"""Plain values over a socket, with limits on time and size; neither end runs what the other sends."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from typing import Any
+
+from dl_course.exercises.wire import dump, load
+
+_LENGTH = struct.Struct(">Q")
+REPLY_BYTES = 16 * 2**20
+
+
+class Lost(Exception):
+    """The other end can't be talked to any more; the message says why."""
+
+
+def send(end: socket.socket, value: Any, seconds: float | None = None) -> None:
+    """Send a value of arrays, numbers, strings, lists, dicts; Lost where the other end doesn't take it."""
+    data = dump(value)
+    end.settimeout(seconds)
+    try:
+        end.sendall(_LENGTH.pack(len(data)) + data)
+    except OSError as error:
+        raise Lost("it takes no more questions") from error
+
+
+def receive(end: socket.socket, seconds: float | None = None, most: int = 2**32) -> Any:
+    """Return the next value; Lost after the seconds, beyond the bytes, or where it is no value at all."""
+    until = None if seconds is None else time.monotonic() + seconds
+    (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, until))
+    if length > most:
+        raise Lost(f"its reply is too large: {length:,} bytes, and at most {most:,} are read")
+    data = _exactly(end, length, until)
+    try:
+        return load(data, most)
+    except Exception as error:  # untrusted bytes: whatever a decoder raises, they are no value
+        raise Lost("its reply can't be read") from error
+
+
+def _exactly(end: socket.socket, count: int, until: float | None) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        left = None if until is None else until - time.monotonic()
+        if left is not None and left <= 0:
+            raise Lost("no reply in time")
+        end.settimeout(left)
+        try:
+            part = end.recv(min(count - len(data), 2**20))
+        except TimeoutError:
+            continue
+        except OSError as error:
+            raise Lost("it ended") from error
+        if not part:
+            raise Lost("it ended")
+        data += part
+    return bytes(data)

@@ -1,0 +1,191 @@
+"""What `dl-course grade` does: every submission of a folder, judged, with marks and feedback written."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dl_course.exercises.checks import all_exercises
+from dl_course.exercises.judging import Exercise
+from dl_course.grading import results as store
+from dl_course.grading.cage import Cage
+from dl_course.grading.feedback import class_page, student_page
+from dl_course.grading.judge import judged
+from dl_course.grading.submissions import Submission, file_name, find_submissions, usual_chapter
+
+_one_at_a_time = threading.Lock()  # a process has one cage, and the world's random numbers
+_cages: dict[tuple[int, Path | None], Cage] = {}
+
+
+def grade(
+    submissions: str | Path, out: str | Path, *, chapter: str | None = None, seed: str | int | None = None,
+    jobs: int = 1, timeout: float = 60.0, memory: str = "2G", private: str | Path | None = None,
+    roster: str | Path | None = None, manual: Mapping[str, float] | None = None, dask: str | None = None,
+    require_sandbox: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Judge every submission; write results/, feedback/, grades.csv and overview.html; return the grades.
+
+    submissions: a folder, an entry for each student: a notebook, or a folder with it and saved files ·
+    chapter: "04"; None: as the notebooks are named · seed: secret, what the hidden inputs are made from;
+    None: drawn once, kept in out/seed.txt · timeout: seconds for a notebook · memory: most for a worker
+    ("2G") · private: a folder with your own checks/chNN.py and probes/chNN.py · roster: a CSV of all
+    students · manual: parts that you mark yourself, by their points; out/manual.csv is the sheet ·
+    dask: the address of a Dask scheduler · require_sandbox: OSError where workers can't be enclosed.
+    What is done already is not done again, as long as files, checks and seed are the same.
+    """
+    found, out = find_submissions(Path(submissions)), Path(out)
+    chapter = chapter or usual_chapter(found)
+    folder = Path(private).resolve() if private else None
+    exercises = chosen(chapter, folder)
+    number = _number(str(seed) if seed is not None else _kept_seed(out / "seed.txt"))
+    names: dict[str, str] = {}  # file name → student
+    for each in found:
+        names[file_name(each.student, names).lower()] = each.student
+    files = {student: name for name, student in names.items()}
+    settings = (chapter, folder, number, timeout, _bytes(memory), require_sandbox)
+    work = [(each, out / "results" / f"{files[each.student]}.json", *settings) for each in found]
+    results = _in_parallel(work, jobs, dask)
+    results += [
+        store.missing(student, chapter, exercises)
+        for student in (store.read_roster(Path(roster)) if roster else [])
+        if student not in files
+    ]
+    return _write(results, out, files, manual or {})
+
+
+def _write(
+    results: list[store.Result], out: Path, files: Mapping[str, str], manual: Mapping[str, float]
+) -> pd.DataFrame:
+    students = [result["student"] for result in results]
+    marks = store.manual_marks(out / "manual.csv", manual, students) if manual else {}
+    table = store.grades(results, marks)
+    table["of"] += sum(manual.values())
+    for result in results:
+        if result["student"] in files:
+            store.write_whole(out / "feedback" / f"{files[result['student']]}.html", student_page(result))
+    store.write_whole(out / "grades.csv", store.table_as_csv(table))
+    store.write_whole(out / "overview.html", class_page(results))
+    return table
+
+
+def chosen(chapter: str, private: Path | None) -> list[Exercise]:
+    """Return the exercises of a chapter, an instructor's own among them; ValueError where it has none."""
+    for kind in ("probes", "checks") if private else ():
+        for path in sorted((private / kind).glob("*.py")):  # type: ignore[operator]
+            _import_file(f"dl_course_private.{kind}.{path.stem}", path)
+    exercises = all_exercises().values()
+    found = [each for each in exercises if each.chapter == chapter]
+    if not found:
+        known = ", ".join(sorted({each.chapter for each in exercises}))
+        raise ValueError(f"no exercises in chapter '{chapter}'; there are chapters {known}")
+    return found
+
+
+def _import_file(name: str, path: Path) -> None:
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec and spec.loader
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+def _in_parallel(work: Sequence[tuple[Any, ...]], jobs: int, dask: str | None) -> list[store.Result]:
+    if jobs == 1 and dask is None:
+        try:
+            return [_result(*each) for each in work]
+        finally:
+            _close_cages()
+    try:
+        import joblib
+        from joblib.externals.loky import get_reusable_executor
+    except ImportError as error:
+        raise OSError('several jobs need joblib: pip install "dl-course[grading]"') from error
+    with _backend(dask):
+        results = joblib.Parallel(n_jobs=-1 if dask else jobs)(
+            joblib.delayed(_result)(*each) for each in work
+        )
+    if dask is None:
+        get_reusable_executor().shutdown(wait=True)
+    return list(results)
+
+
+@contextlib.contextmanager
+def _backend(dask: str | None) -> Iterator[None]:
+    """Send joblib's work to a Dask cluster, where an address is given."""
+    if dask is None:
+        yield
+        return
+    try:
+        import joblib
+        from distributed import Client
+    except ImportError as error:
+        raise OSError('a Dask cluster needs distributed: pip install "dl-course[grading]"') from error
+    with Client(dask) as client, joblib.parallel_config(backend="dask"):
+        yield
+        client.run(_close_cages)
+
+
+def _result(
+    submission: Submission, path: Path, chapter: str, private: Path | None, seed: int, timeout: float,
+    memory: int, require_sandbox: bool,
+) -> store.Result:  # fmt: skip
+    """Judge one submission and store the result; return the stored one where it still holds."""
+    with _one_at_a_time:
+        exercises = chosen(chapter, private)
+        mark, old = store.fingerprint(submission, chapter, exercises, seed), store.read_result(path)
+        if old and old.get("fingerprint") == mark:
+            return old
+        cage = _cage(memory, private)
+        if require_sandbox and cage.isolation != "namespaces":
+            raise OSError(f"no sandbox here, only {cage.isolation}: allow user namespaces, or grade as root")
+        try:
+            new = judged(submission, exercises, chapter, seed, cage, timeout)
+        except OSError:  # the zygote itself is gone: once more, with another
+            _close_cages()
+            new = judged(submission, exercises, chapter, seed, _cage(memory, private), timeout)
+        new = store.with_changes(new, old) | {"fingerprint": mark}
+        store.write_whole(path, json.dumps(new, indent=1))
+        return new
+
+
+def _cage(memory: int, private: Path | None) -> Cage:
+    if (memory, private) not in _cages:
+        _cages[memory, private] = Cage(memory, private)
+    return _cages[memory, private]
+
+
+@atexit.register
+def _close_cages() -> None:
+    while _cages:
+        _cages.popitem()[1].close()
+
+
+def _number(seed: str) -> int:
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") >> 1
+
+
+def _kept_seed(path: Path) -> str:
+    if not path.exists():
+        store.write_whole(path, secrets.token_hex(16))
+        os.chmod(path, 0o600)
+    return path.read_text("utf-8").strip()
+
+
+def _bytes(memory: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([MG])", memory.strip().upper())
+    if not found:
+        raise ValueError(f"memory '{memory}' is no amount: write 500M or 2G")
+    return int(float(found[1]) * {"M": 2**20, "G": 2**30}[found[2]])

@@ -1,0 +1,192 @@
+"""The judge: makes the cases from a secret seed, has a worker call the answers, holds the points.
+
+It never parses, imports or unpickles what a student wrote; the worker's replies are numbers and texts, and
+only the right numbers for inputs that nobody has seen before earn points.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dl_course.exercises.answers import STUB
+from dl_course.exercises.judging import Exercise, Verdict, verdict
+from dl_course.exercises.probes import Case, Outputs, sent
+from dl_course.exercises.results import shown
+from dl_course.grading.cage import Cage, Worker
+from dl_course.grading.channel import Lost
+from dl_course.grading.submissions import Submission, printable
+from dl_course.runtime import preserved_rng
+
+PATIENCE = 3.0  # times the seconds that an exercise gives in the notebook: the grader's machine may be slower
+_LOADING, _GRACE = 15.0, 2.0
+
+
+@dataclass
+class Mark:
+    """What an answer earned. `groups`: kind of input → right; `notes`: for the student; `flags`: for you."""
+
+    title: str
+    of: float
+    status: str = "not attempted"
+    points: float = 0.0
+    groups: dict[str, bool] = field(default_factory=dict)
+    diagnosis: str = ""
+    came_out: str = ""
+    hint: str = ""
+    notes: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+
+
+class Sitting:
+    """One submission before the judge; a worker that dies is replaced for the next exercise."""
+
+    def __init__(self, cage: Cage, files: dict[str, bytes], notebook: str, seed: int, timeout: float) -> None:
+        self.cage, self.files, self.notebook, self.seed = cage, files, notebook, seed
+        self.until = time.monotonic() + timeout
+        self.worker: Worker | None = None
+        self.problem = ""
+        self.passed: list[str] = []
+
+    def marks(self, exercises: Sequence[Exercise]) -> dict[str, Mark]:
+        """Return a mark for each exercise, whatever happens."""
+        try:
+            return {each.name: self._mark(each) for each in exercises}
+        finally:
+            self._end()
+
+    def _mark(self, exercise: Exercise) -> Mark:
+        mark = Mark(exercise.title, exercise.points)
+        if self.problem:
+            return mark
+        outputs: list[Outputs] = []
+        lost = ""
+        with preserved_rng(self.seed):
+            cases = exercise.seeded_cases(self.seed)
+        try:
+            if not self._loaded(exercise, mark):
+                return mark
+            self._called(exercise, cases, outputs)
+        except Lost as error:
+            lost = f"nothing came back from your code: {self._end() or error}"
+        if not self.problem:
+            self._judge(exercise, mark, cases, outputs)
+            mark.diagnosis = lost if mark.diagnosis in ("", "no outputs") else mark.diagnosis
+        return mark
+
+    def _left(self, most: float) -> float:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise Lost("the time for the whole notebook is used up")
+        return min(most, left)
+
+    def _loaded(self, exercise: Exercise, mark: Mark) -> bool:
+        """Have the worker load the answer; False where there is none that was begun."""
+        if not self.worker:
+            self.worker = self.cage.worker()
+            self.problem = self.worker.open(self.files, self.notebook, self._left(_LOADING))
+        if self.problem:
+            return False
+        name, seconds = exercise.name, self._left(_LOADING)
+        reply = self.worker.ask("load", seconds, _GRACE, name=name, passed=self.passed)
+        if not reply.get("found"):
+            mark.notes.append("this name is not defined in the notebook")
+        elif "raised" in reply:
+            mark.status = "not yet"
+            mark.diagnosis = f"the cell raised {reply['raised']} ({reply.get('message')}) {reply.get('line')}"
+        cells, used, skipped = (reply.get(key) or [] for key in ("cells", "used", "skipped"))
+        if isinstance(cells, int) and cells > 1:
+            mark.notes.append(f"{cells} cells define it; the last one counts")
+        if isinstance(skipped, list) and skipped:
+            mark.notes += ["it needed all cells to be run; these were skipped:", *map(str, skipped)]
+        taken = sorted(set(exercise.not_allowed) & set(map(str, used if isinstance(used, list) else ())))
+        mark.flags += [f"used, though not allowed: {', '.join(taken)}"] if taken else []
+        return bool(reply.get("found")) and "raised" not in reply and not reply.get("untouched")
+
+    def _called(self, exercise: Exercise, cases: Sequence[Case], outputs: list[Outputs]) -> None:
+        """Add the outputs of each case to the list, until the exercise's time is used up."""
+        assert self.worker
+        until = time.monotonic() + PATIENCE * exercise.seconds
+        for case in cases:
+            seconds = max(self._left(until - time.monotonic()), 0.01)
+            case_sent = sent(case)
+            reply = self.worker.ask("probe", seconds, _GRACE, name=exercise.name, case=case_sent)
+            out = reply.get("outputs")
+            outputs.append(out if isinstance(out, dict) else {})
+            if outputs[-1].get("raised") == "TimeUp":
+                return
+
+    def _judge(self, exercise: Exercise, mark: Mark, cases: Sequence[Case], outputs: list[Outputs]) -> None:
+        mark.status = "not yet"
+        try:
+            with preserved_rng(self.seed):
+                found = verdict(exercise, cases, outputs)
+            self._note(exercise, mark, found, _share(found, cases, outputs))
+            if found.difference and not found.passed:
+                mark.diagnosis = _diagnosis(found, outputs)
+                mark.came_out = shown(found.difference.got)
+        except Exception as error:  # outputs may be any numbers and texts: what can't be judged is wrong
+            mark.diagnosis = f"what came out can't be judged ({type(error).__name__})"
+
+    def _note(self, exercise: Exercise, mark: Mark, found: Verdict, share: float) -> None:
+        mark.groups, mark.points = dict(found.groups), round(exercise.points * share, 2)
+        if found.passed and share:
+            mark.status = "passed"
+            self.passed.append(exercise.name)
+        else:
+            mark.hint = exercise.hints[0] if exercise.hints else ""
+
+    def _end(self) -> str:
+        worker, self.worker = self.worker, None
+        return worker.close() if worker else ""
+
+
+def _share(found: Verdict, cases: Sequence[Case], outputs: Sequence[Outputs]) -> float:
+    """The share of the kinds of input that went right; errors alone, which anyone can raise, earn nothing."""
+    pairs = zip(cases, outputs, strict=False)
+    values = {str(case.get("about", "an input")) for case, out in pairs if "raised" not in out}
+    return found.share if any(found.groups.get(about) for about in values) else 0.0
+
+
+def _diagnosis(found: Verdict, outputs: Sequence[Outputs]) -> str:
+    messages = [str(out.get("message")) for out in outputs if out.get("raised") == "NotImplementedError"]
+    stub = next((each.removeprefix(STUB) for each in messages if each.startswith(STUB)), "")
+    if stub:
+        return f"this part is still the stub: {stub}"
+    assert found.difference
+    where = found.difference.where
+    return f"{found.difference.diagnosis}{f' (in: {where})' if where not in ('', 'returned') else ''}"
+
+
+def judged(
+    submission: Submission, exercises: Sequence[Exercise], chapter: str, seed: int, cage: Cage, timeout: float
+) -> dict[str, Any]:
+    """Return the result of a submission as plain values, also where there is nothing to judge."""
+    files: dict[str, bytes] = {}
+    notebook = problem = ""
+    try:
+        files, notebook = submission.files(chapter)
+    except (ValueError, OSError) as error:
+        problem = str(error)
+    sitting = Sitting(cage, files, notebook, seed, timeout)
+    sitting.problem = problem
+    marks = sitting.marks(exercises)
+    return {
+        "student": submission.student,
+        "chapter": chapter,
+        "notebook": printable(notebook),
+        "points": round(sum(mark.points for mark in marks.values()), 2),
+        "of": sum(mark.of for mark in marks.values()),
+        "note": printable(sitting.problem),
+        "isolation": cage.isolation,
+        "exercises": {name: _cleaned(mark) for name, mark in marks.items()},
+    }
+
+
+def _cleaned(mark: Mark) -> dict[str, Any]:
+    """Return a mark's fields, texts without control characters and of bounded length."""
+    texts = {key: printable(getattr(mark, key)) for key in ("diagnosis", "came_out", "hint")}
+    lists = {key: [printable(each) for each in getattr(mark, key)[:25]] for key in ("notes", "flags")}
+    return vars(mark) | texts | lists

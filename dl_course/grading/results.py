@@ -1,0 +1,175 @@
+"""Results on disk: one JSON file a student, written whole or not at all; tables, rosters, manual marks."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import inspect
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dl_course.exercises.judging import Exercise
+from dl_course.grading.submissions import Submission, printable
+
+Result = dict[str, Any]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside the file and rename, so that a run that is stopped leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with open(handle, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def read_result(path: Path) -> Result | None:
+    """Return a stored result; None where there is none, or a damaged one."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return found if isinstance(found, dict) and "exercises" in found else None
+    except (OSError, ValueError):
+        return None
+
+
+def fingerprint(submission: Submission, chapter: str, exercises: Sequence[Exercise], seed: int) -> str:
+    """Return what a result depends on: the files, the checks, the seed."""
+    digest = hashlib.sha256(f"{chapter} {seed}".encode())
+    for exercise in exercises:
+        digest.update(f"{exercise.name} {exercise.points}".encode())
+    for module in sorted({inspect.getfile(type(each)) for each in exercises}):
+        digest.update(Path(module).read_bytes())
+    try:
+        for name, content in sorted(submission.files(chapter)[0].items()):
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
+    except (ValueError, OSError) as error:
+        digest.update(str(error).encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+def with_changes(new: Result, old: Result | None) -> Result:
+    """Note in a new result what the one before it said otherwise."""
+    if old is None:
+        return new
+    before = {name: mark.get("points", 0) for name, mark in old["exercises"].items()}
+    after = {name: mark["points"] for name, mark in new["exercises"].items()}
+    changed = {name: [before.get(name, 0), points] for name, points in after.items()}
+    return new | {"changed": {name: pair for name, pair in changed.items() if pair[0] != pair[1]}}
+
+
+def grades(results: Sequence[Result], manual: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Return a row for each student: points for each exercise and each manual part, the sum, of how many."""
+    rows = {}
+    for result in results:
+        points = {name: mark["points"] for name, mark in result["exercises"].items()}
+        parts = manual.get(result["student"], {})
+        notes = [result["note"], _changes(result), *_flags(result)]
+        rows[result["student"]] = {
+            **points,
+            **parts,
+            "points": round(sum([*points.values(), *(each for each in parts.values() if each == each)]), 2),
+            "of": result["of"],
+            "note": "; ".join(note for note in notes if note),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("student")
+
+
+def _changes(result: Result) -> str:
+    pairs = result.get("changed", {}).items()
+    said = ", ".join(f"{name} {old:g} → {new:g}" for name, (old, new) in pairs)
+    return f"regraded: {said}" if said else ""
+
+
+def _flags(result: Result) -> list[str]:
+    return [f"{name}: {flag}" for name, mark in result["exercises"].items() for flag in mark["flags"]]
+
+
+def missing(student: str, chapter: str, exercises: Sequence[Exercise]) -> Result:
+    """Return the result of a student of the roster who handed in nothing."""
+    marks = {
+        each.name: {"title": each.title, "status": "not attempted", "points": 0.0, "of": each.points,
+                    "groups": {}, "diagnosis": "", "came_out": "", "hint": "", "notes": [], "flags": []}
+        for each in exercises
+    }  # fmt: skip
+    of = sum(each.points for each in exercises)
+    result = {"student": student, "chapter": chapter, "notebook": "", "points": 0.0, "of": of}
+    return result | {"note": "nothing was handed in", "isolation": "", "exercises": marks}
+
+
+def read_roster(path: Path) -> list[str]:
+    """Return a roster's names: a CSV's column "student", else its first; ValueError where it is empty."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if not rows:
+        raise ValueError(f"the roster {path} is empty: one student a line, or a CSV with a column 'student'")
+    heads = [each.strip().lower() for each in rows[0]]
+    column = heads.index("student") if "student" in heads else 0
+    rows = rows[1:] if "student" in heads else rows
+    return [row[column].strip() for row in rows if len(row) > column and row[column].strip()]
+
+
+def manual_marks(
+    path: Path, parts: Mapping[str, float], students: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Write the sheet of manually graded parts, a row for each student, what is filled in kept; return it.
+
+    ValueError names the cell that is no number from 0 to the part's points.
+    """
+    filled: dict[str, dict[str, str]] = {}
+    if path.exists():
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            filled = {_name(row.get("student") or ""): row for row in csv.DictReader(file)}
+    rows = {student: [filled.get(student, {}).get(part) or "" for part in parts] for student in students}
+    text = _csv([["student", *parts], *([_cell(student), *row] for student, row in rows.items())])
+    write_whole(path, text)
+    return {
+        student: {
+            part: _number(cell, part, parts[part], student) for cell, part in zip(row, parts, strict=True)
+        }
+        for student, row in rows.items()
+    }
+
+
+def _number(cell: str, part: str, most: float, student: str) -> float:
+    try:
+        value = float(cell or "nan")
+    except ValueError:
+        value = -1.0
+    if value < 0 or value > most:
+        raise ValueError(f"{student}, {part}: '{printable(cell, 40)}' is no number from 0 to {most:g}")
+    return value
+
+
+def table_as_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV in which no cell is a formula to a spreadsheet."""
+    heads = [table.index.name, *table.columns]
+    rows = ([_cell(index), *("" if cell != cell else _cell(cell) for cell in row)] for index, row in zip(
+        table.index, table.itertuples(index=False), strict=True))  # fmt: skip
+    return _csv([heads, *rows])
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value, 2000)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
+def _name(cell: str) -> str:
+    return cell[1:] if cell[:2] in ("'=", "'+", "'-", "'@") else cell
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
