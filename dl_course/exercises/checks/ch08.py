@@ -1,0 +1,256 @@
+"""Judging the answers of chapter 08."""
+
+import math
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.stats import chi2_contingency, ks_2samp, ttest_ind
+from torch import nn
+
+from dl_course.exercises.judging import Exercise, draw
+from dl_course.exercises.probes import Case
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def _difference(model: nn.Module, run: Run, pictures: np.ndarray, sizes: list[int], slip: str = "") -> float:
+    model.train(slip == "train")
+    found = []
+    for size in sizes[: 1 if slip == "first" else None]:
+        batch = pictures[:size]
+        with torch.no_grad():
+            expected = model(torch.from_numpy(batch)).numpy()
+        try:
+            gap = run(batch) - expected
+        except ValueError:
+            if slip == "raises":
+                raise
+            if slip != "skip":
+                return math.inf
+            continue
+        gap = gap if slip == "signed" else np.abs(gap)
+        found.append(float(gap.mean() if slip == "mean" else np.nanmax(gap) if slip == "nan" else gap.max()))
+    if any(map(math.isnan, found)):
+        return math.nan if slip == "returns nan" else math.inf
+    return found[-1] if slip == "last" else max(found)
+
+
+class LargestDifference(Exercise):
+    """Verify an export."""
+
+    name = "largest_difference"
+    hints = (
+        "For each size: `batch = pictures[:size]`. PyTorch wants `torch.from_numpy(batch)`.",
+        "`model.eval()` and `torch.no_grad()`: the file was written from a network in eval mode.",
+        "`run` may raise, and a maximum may be NaN (`math.isnan`): both are as far away as can be, math.inf.",
+    )
+    reference = staticmethod(_difference)
+    slips: ClassVar = {
+        "train": "the network is in training mode: its norms use the batch, and not what they have learned",
+        "signed": "take the absolute value: what is too small is as wrong as what is too large",
+        "mean": "you took the mean; one wrong logit among many right ones must be seen",
+        "first": "only the first size is tried: what is right for one batch may be wrong for another",
+        "last": "only the last size counts; keep the largest of all",
+        "skip": "a size at which the file fails is left out: that is the worst difference, math.inf",
+        "raises": "where `run` fails, the difference is math.inf: catch its exception",
+        "returns nan": "NaN is no number to compare with, `nan > 1e-5` is False: return math.inf",
+        "nan": "NaN is left out of your maximum: a file that gives NaN is wrong, return math.inf",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        many = draw(rng, 4, 7)
+        kinds = {
+            "a file that rounds": ("", 1, [1, many, 2]),
+            "a file that gives too little": ("", -1, [many, 1]),
+            "right for one picture, wrong for more": ("larger batches", 1, [1, many, 2]),
+            "wrong for many, right for the last": ("larger batches", 1, [many, 2, 1]),
+            "made for batches of two alone": ("two alone", 1, [2, 1, many]),
+            "not a number": ("nan", 1, [2, 1, many]),
+        }
+        for about, (fault, sign, sizes) in kinds.items():
+            case = {"about": about, "fault": fault, "sizes": sizes, "seed": draw(rng, 0, 999)}
+            case["amount"] = sign * float(rng.uniform(0.1, 0.5))
+            yield case | {"pictures": rng.random((8, 1, *[draw(rng, 4, 6)] * 2), np.float32)}
+
+
+def _batches(run: Run, pictures: np.ndarray, size: int, slip: str = "") -> Any:
+    count = len(pictures) - len(pictures) % size if slip == "drop last" else len(pictures)
+    step = 1 if slip == "one by one" else max(1, len(pictures)) if slip == "at once" else size
+    parts = [run(pictures[start : min(start + step, count)]) for start in range(0, count, step)]
+    if not parts and slip == "none":
+        raise ValueError("need at least one array to concatenate")
+    logits = np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, 1))
+    axis = 0 if slip == "axis" else 1
+    raised = np.exp(logits - logits.max(axis, keepdims=True, initial=-np.inf))
+    p = logits if slip == "logits" else raised / raised.sum(axis, keepdims=True)
+    p = 1 / (1 + np.exp(-np.clip(logits, -500, 500))) if slip == "sigmoid" else p
+    return logits.argmax(1), p.max(1)
+
+
+class PredictInBatches(Exercise):
+    """Batch predictions."""
+
+    name = "predict_in_batches"
+    hints = (
+        "`for start in range(0, len(pictures), size)`: a slice that reaches beyond the end is shorter.",
+        "Softmax along the classes, axis 1; subtract each row's maximum first, or exp overflows.",
+        "Without any picture there is no batch: return two empty arrays.",
+    )
+    reference = staticmethod(_batches)
+    slips: ClassVar = {
+        "drop last": "the last batch is lost where it isn't full",
+        "one by one": "each picture went alone; give `run` as many as it takes, `size`",
+        "at once": "all pictures went at once; `run` takes at most `size`",
+        "axis": "softmax runs along the classes, axis 1, and not along the batch",
+        "logits": "that is the largest logit; a confidence is a probability, after the softmax",
+        "sigmoid": "sigmoid looks at each class alone; for one class out of several take softmax",
+        "none": "without any picture there is nothing to concatenate: return two empty arrays",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        size = draw(rng, 3, 5)
+        counts = {"full batches": 3 * size, "a last batch that isn't full": 2 * size + draw(rng, 1, 2)}
+        counts |= {"fewer pictures than a batch holds": 2, "large logits": size + 1, "no picture": 0}
+        for about, count in counts.items():
+            spread = 900 if about == "large logits" else 2
+            logits = (spread * rng.normal(size=(count, draw(rng, 3, 6)))).astype(np.float32)
+            yield {"about": about, "size": size, "logits": logits}
+
+
+def _p_value(
+    confidence: np.ndarray, classes: np.ndarray, new_confidence: np.ndarray, new_classes: np.ndarray,
+    slip: str = "",
+) -> float:  # fmt: skip
+    both = np.intersect1d if slip == "common" else np.union1d
+    kinds = both(classes, new_classes)
+    counts = np.array([[(each == kind).sum() for kind in kinds] for each in (classes, new_classes)])
+    by_class = chi2_contingency(counts).pvalue
+    how = ttest_ind if slip == "means" else ks_2samp
+    by_confidence = how(confidence, new_confidence).pvalue
+    smaller = (max if slip == "larger" else min)(by_class, by_confidence)
+    smaller = {"classes": by_class, "confidence": by_confidence}.get(slip, smaller)
+    p = smaller * (1 if slip == "uncorrected" else 2)
+    return float(p if slip == "above one" else min(1.0, p))
+
+
+class DriftPValue(Exercise):
+    """Detect drift."""
+
+    name = "drift_p_value"
+    points = 2
+    atol = 1e-12  # p-values may be that small
+    hints = (
+        "`scipy.stats.ks_2samp(a, b).pvalue` compares two samples of numbers, whatever their distribution.",
+        "`scipy.stats.chi2_contingency(counts).pvalue` wants (2, classes): each sample's counts.",
+        "`np.union1d(a, b)` has the classes of both samples. Twice the smaller p-value, but at most 1.",
+    )
+    reference = staticmethod(_p_value)
+    slips: ClassVar = {
+        "uncorrected": "two tests have two chances to cry wolf: double the smaller p-value (Bonferroni)",
+        "larger": "you took the larger p-value; one of the tests is enough for an alarm",
+        "classes": "the confidence is left out",
+        "confidence": "the classes have no say: left out, or given as shares? chi-square wants counts",
+        "means": "that test compares means alone; Kolmogorov's and Smirnov's sees any difference",
+        "common": "a class that only one sample has is left out, and just that is suspicious",
+        "above one": "a p-value is at most 1",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about in ("other confidences", "other classes", "a class nobody knew", "nothing has changed"):
+            n, m, k = draw(rng, 150, 200), draw(rng, 90, 140), draw(rng, 4, 6)
+            old = rng.beta(6, 1.5, n)
+            new = np.quantile(old, np.linspace(0.01, 0.99, m)) + rng.uniform(0, 1e-4, m)  # distributed alike
+            classes, new_classes = np.arange(n) % k, rng.permutation(np.arange(m) % k)  # equally frequent
+            if about == "other confidences":
+                new = rng.beta(3, 1.2, m)
+            elif about == "other classes":
+                new_classes = rng.choice(k, m, p=np.arange(1, k + 1) / (k * (k + 1) / 2))
+            elif about == "a class nobody knew":
+                new_classes[: m // 6] = k
+            case = {"about": about, "confidence": old, "classes": classes}
+            yield case | {"new_confidence": new, "new_classes": new_classes}
+
+
+def _status(body: bytes, most_bytes: int, most_pixels: int, slip: str = "") -> int:
+    if len(body) > most_bytes - (slip == "edge") and slip != "any length":
+        return 413
+    try:
+        picture = Image.open(BytesIO(body))
+        if picture.width * picture.height > most_pixels and slip not in ("decode first", "any size"):
+            return 413
+    except Image.DecompressionBombError:
+        return 415 if slip == "bomb" else 413
+    except OSError:
+        if slip == "crash":
+            raise
+        return 400 if slip == "always 400" else 415
+    try:
+        if slip != "header":
+            picture.load()
+    except (OSError, SyntaxError):
+        return 415 if slip == "always 415" else 400
+    return 413 if slip == "decode first" and picture.width * picture.height > most_pixels else 200
+
+
+class StatusFor(Exercise):
+    """A request that must be refused."""
+
+    name = "status_for"
+    hints = (
+        "First the length, `len(body)`: that costs nothing. Then `Image.open(BytesIO(body))`.",
+        "`Image.open` reads the header alone: `width` and `height` are known, and nothing is unpacked yet.",
+        "`open` raises Image.DecompressionBombError for a giant, OSError (a kind of it) for no picture.",
+        "`picture.load()` unpacks. Only then does a picture that was cut off raise OSError.",
+    )
+    reference = staticmethod(_status)
+    slips: ClassVar = {
+        "any length": "a body of too many bytes is refused, 413, before anything looks at it",
+        "edge": "a body of just as many bytes as are allowed is fine",
+        "any size": "a picture may be small as a file and huge unpacked: look at width × height",
+        "decode first": "you unpack before you look at the size: that is what a bomb waits for",
+        "bomb": "Pillow itself refuses a giant by Image.DecompressionBombError: that is too large, 413",
+        "crash": "what is no picture at all makes your code raise: a service answers 415",
+        "always 400": "what is no picture at all is 415, unsupported media type",
+        "always 415": "a picture that was cut off is one, but broken: 400",
+        "header": "only the header was read; that a picture was cut off is seen when it is unpacked, load()",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        side, most_pixels = draw(rng, 20, 40), draw(rng, 5_000, 9_000)
+        good = _png(rng.integers(0, 256, (side, side + 3), np.uint8))
+        many = _png(np.zeros((side, most_pixels // side + draw(rng, 1, 9)), np.uint8))
+        kinds = {
+            "a picture": (good, len(good) + draw(rng, 1, 99)),
+            "as many bytes as allowed": (good, len(good)),
+            "too many bytes": (good, len(good) - draw(rng, 1, 99)),
+            "too many pixels": (many, 9_000),
+            "no picture": (rng.bytes(draw(rng, 30, 60)), 9_000),
+            "nothing": (b"", 9_000),
+            "a picture cut off": (good[: len(good) // 2], 9_000),
+            "a bomb": (_claims(draw(rng, 3_000, 5_000)), 9_000),
+            "a giant": (_claims(draw(rng, 50_000, 60_000)), 9_000),
+        }
+        for about, (body, most_bytes) in kinds.items():
+            case = {"about": about, "most_bytes": most_bytes, "most_pixels": most_pixels}
+            yield case | {"body": np.frombuffer(body, np.uint8)}
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    Image.fromarray(pixels).save(file := BytesIO(), "png")
+    return file.getvalue()
+
+
+def _claims(side: int) -> bytes:
+    """Return a PNG whose header promises a huge square."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(500))), (b"IEND", b"")):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        parts += [struct.pack(">I", len(content)), kind, content, check]
+    return b"".join(parts)
