@@ -30,6 +30,7 @@ from nbgrader.preprocessors import CheckCellMetadata, ComputeChecksums, LockCell
 
 c = get_config()  # without ClearSolutions, which would put its own stubs for ours
 c.GenerateAssignment.preprocessors = [LockCells, CheckCellMetadata, ComputeChecksums, SaveCells]
+c.Execute.timeout = c.Execute.startup_timeout = c.Execute.iopub_timeout = 600  # on a busy machine
 """
 WRONG = {"x @ w + b": "x @ w", "np.maximum(x, 0)": "np.abs(x)", "axis=0": "axis=1", " -= ": " += "}
 
@@ -58,7 +59,11 @@ def wrong(source: str) -> str:
 
 def seconds(course: Path, *command: str) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", *command], cwd=course, env=CALM, check=True, capture_output=True)
+    with open(course / "log.txt", "a+", encoding="utf-8") as log:
+        done = subprocess.run([sys.executable, "-m", *command], cwd=course, env=CALM, stdout=log, stderr=log)
+        if done.returncode:
+            log.seek(0)
+            sys.exit(f"{' '.join(command)} failed:\n{log.read()[-3000:]}")
     return time.perf_counter() - start
 
 

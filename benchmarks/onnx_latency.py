@@ -2,8 +2,8 @@
 
 python benchmarks/onnx_latency.py [--repeats 100]
 
-Medians of calls that take turns in one process; the ratio is PyTorch's time by ONNX Runtime's, above 1 where
-the file is quicker. Only the calls are timed, not the making of tensors.
+The fastest of calls that take turns in one process; the ratio is PyTorch's time by ONNX Runtime's, above 1
+where the file is quicker. Only the calls are timed, not the making of tensors.
 """
 
 import argparse
