@@ -61,9 +61,12 @@ def load(data: bytes, max_bytes: int = MAX_BYTES) -> Any:
             members = archive.infolist()
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):
                 raise ValueError("compressed members")
+            if sum(m.file_size for m in members) > len(data):
+                raise ValueError("members that overlap")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             structure = json.loads(arrays["structure"].tobytes().decode())
-            return _restored(structure, arrays)
+            stored = {key: arrays[key] for key in arrays.files}  # each read once, however often it is named
+            return _restored(structure, stored)
     except (ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"not a value sent by dump: {error}") from error
 

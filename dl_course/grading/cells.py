@@ -48,8 +48,8 @@ class Answers:
         self.skipped: list[str] = []
 
     def count(self, name: str) -> int:
-        """Return how many cells of the learner's own define the name."""
-        return sum(name in defined_names(source) for source in self._sources(name, {name}))
+        """Return how often the learner's own cells define the name."""
+        return sum(defined_names(source).count(name) for source in self._sources({name}))
 
     def load(self, name: str, passed: Collection[str]) -> Any:
         """Return the learner's last definition of a name; NotThere where there is none.
@@ -58,7 +58,7 @@ class Answers:
         of the `@solution` cells, where the notebook has them. If this fails, all cells are run.
         """
         try:
-            needed = needed_by(self._sources(name, {name, *passed}), name)
+            needed = needed_by(self._sources({name, *passed}), name)
         except KeyError as error:
             raise NotThere(name) from error
         try:
@@ -69,7 +69,7 @@ class Answers:
                 raise
             return self.everything[name]
 
-    def _sources(self, name: str, own: Collection[str]) -> list[str]:
+    def _sources(self, own: Collection[str]) -> list[str]:
         """Return the cells without the `@solution` of the names that are to be the learner's own."""
         return ["\n".join(text for text, solves in cell if solves not in own) for cell in self.cells]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import importlib.util
@@ -13,6 +12,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ import pandas as pd
 from dl_course.exercises.checks import all_exercises
 from dl_course.exercises.judging import Exercise
 from dl_course.grading import results as store
+from dl_course.grading import sandbox
 from dl_course.grading.cage import Cage
 from dl_course.grading.feedback import class_page, student_page
-from dl_course.grading.judge import judged
+from dl_course.grading.judge import judged, unjudged
 from dl_course.grading.submissions import Submission, file_name, find_submissions, usual_chapter
 
 _one_at_a_time = threading.Lock()  # a process has one cage, and the world's random numbers
@@ -51,15 +52,14 @@ def grade(
     folder = Path(private).resolve() if private else None
     exercises = chosen(chapter, folder)
     number = _number(str(seed) if seed is not None else _kept_seed(out / "seed.txt"))
-    names: dict[str, str] = {}  # file name → student
+    files: dict[str, str] = {}  # student → file name
     for each in found:
-        names[file_name(each.student, names).lower()] = each.student
-    files = {student: name for name, student in names.items()}
+        files[each.student] = file_name(each.student, files.values())
     settings = (chapter, folder, number, timeout, _bytes(memory), require_sandbox)
     work = [(each, out / "results" / f"{files[each.student]}.json", *settings) for each in found]
     results = _in_parallel(work, jobs, dask)
     results += [
-        store.missing(student, chapter, exercises)
+        unjudged(student, chapter, exercises, "nothing was handed in")
         for student in (store.read_roster(Path(roster)) if roster else [])
         if student not in files
     ]
@@ -149,13 +149,13 @@ def _result(
         if old and old.get("fingerprint") == mark:
             return old
         cage = _cage(memory, private)
-        if require_sandbox and cage.isolation != "namespaces":
+        if require_sandbox and cage.isolation != sandbox.NAMESPACES:
             raise OSError(f"no sandbox here, only {cage.isolation}: allow user namespaces, or grade as root")
         try:
             new = judged(submission, exercises, chapter, seed, cage, timeout)
-        except OSError:  # the zygote itself is gone: once more, with another
+        except OSError:  # without namespaces, a worker can end the zygote; the next student gets another
             _close_cages()
-            new = judged(submission, exercises, chapter, seed, _cage(memory, private), timeout)
+            new = unjudged(submission.student, chapter, exercises, "its code ended the process above its own")
         new = store.with_changes(new, old) | {"fingerprint": mark}
         store.write_whole(path, json.dumps(new, indent=1))
         return new
@@ -163,14 +163,19 @@ def _result(
 
 def _cage(memory: int, private: Path | None) -> Cage:
     if (memory, private) not in _cages:
-        _cages[memory, private] = Cage(memory, private)
+        _cages[memory, private] = cage = Cage(memory, private)
+        if cage.isolation == sandbox.GROUP and os.getuid() == 0:
+            _close_cages()
+            raise OSError("students' code must not run as root: grade as another user, or allow namespaces")
     return _cages[memory, private]
 
 
-@atexit.register
 def _close_cages() -> None:
     while _cages:
         _cages.popitem()[1].close()
+
+
+Finalize(None, _close_cages, exitpriority=0)  # at the end of joblib's processes too, where atexit is not run
 
 
 def _number(seed: str) -> int:

@@ -12,6 +12,7 @@ from dl_course.grading.submissions import printable
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse}td,th{text-align:left;padding:.2em .8em .2em 0;vertical-align:top}
+th{white-space:nowrap}ul{list-style:none;padding:0;margin:0}ul:empty{display:none}
 section{border-left:4px solid #949494;padding-left:1em;margin:1.2em 0}
 .passed{border-color:#029e73}.not-yet{border-color:#d55e00}code{white-space:pre-wrap}"""
 

@@ -98,7 +98,7 @@ class Sitting:
             mark.diagnosis = f"the cell raised {reply['raised']} ({reply.get('message')}) {reply.get('line')}"
         cells, used, skipped = (reply.get(key) or [] for key in ("cells", "used", "skipped"))
         if isinstance(cells, int) and cells > 1:
-            mark.notes.append(f"{cells} cells define it; the last one counts")
+            mark.notes.append(f"it is defined {cells} times; the last definition counts")
         if isinstance(skipped, list) and skipped:
             mark.notes += ["it needed all cells to be run; these were skipped:", *map(str, skipped)]
         taken = sorted(set(exercise.not_allowed) & set(map(str, used if isinstance(used, list) else ())))
@@ -173,14 +173,24 @@ def judged(
     sitting = Sitting(cage, files, notebook, seed, timeout)
     sitting.problem = problem
     marks = sitting.marks(exercises)
+    found = {"notebook": printable(notebook), "isolation": cage.isolation}
+    return _as_result(submission.student, chapter, marks, sitting.problem) | found
+
+
+def unjudged(student: str, chapter: str, exercises: Sequence[Exercise], why: str) -> dict[str, Any]:
+    """Return the result of a student of whom nothing can be judged."""
+    return _as_result(student, chapter, {each.name: Mark(each.title, each.points) for each in exercises}, why)
+
+
+def _as_result(student: str, chapter: str, marks: dict[str, Mark], note: str) -> dict[str, Any]:
     return {
-        "student": submission.student,
+        "student": student,
         "chapter": chapter,
-        "notebook": printable(notebook),
+        "notebook": "",
         "points": round(sum(mark.points for mark in marks.values()), 2),
         "of": sum(mark.of for mark in marks.values()),
-        "note": printable(sitting.problem),
-        "isolation": cage.isolation,
+        "note": printable(note),
+        "isolation": "",
         "exercises": {name: _cleaned(mark) for name, mark in marks.items()},
     }
 

@@ -94,18 +94,6 @@ def _flags(result: Result) -> list[str]:
     return [f"{name}: {flag}" for name, mark in result["exercises"].items() for flag in mark["flags"]]
 
 
-def missing(student: str, chapter: str, exercises: Sequence[Exercise]) -> Result:
-    """Return the result of a student of the roster who handed in nothing."""
-    marks = {
-        each.name: {"title": each.title, "status": "not attempted", "points": 0.0, "of": each.points,
-                    "groups": {}, "diagnosis": "", "came_out": "", "hint": "", "notes": [], "flags": []}
-        for each in exercises
-    }  # fmt: skip
-    of = sum(each.points for each in exercises)
-    result = {"student": student, "chapter": chapter, "notebook": "", "points": 0.0, "of": of}
-    return result | {"note": "nothing was handed in", "isolation": "", "exercises": marks}
-
-
 def read_roster(path: Path) -> list[str]:
     """Return a roster's names: a CSV's column "student", else its first; ValueError where it is empty."""
     with path.open(encoding="utf-8-sig", newline="") as file:

@@ -23,6 +23,7 @@ _BIND, _REC, _PRIVATE = 4096, 16384, 1 << 18
 _KEPT = _NOSUID | _NODEV | _NOEXEC | 1024 | 2048  # flags of a mount that a user namespace may not take off
 _DETACH, _PDEATHSIG, _SUBREAPER, _NO_NEW_PRIVS = 2, 1, 36, 38
 
+NAMESPACES, USER, GROUP = "namespaces", "a user of its own", "a process group of its own"  # strongest first
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/sys/devices/system/cpu")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 SCRATCH_BYTES, FILE_BYTES, PROCESSES, WORKERS_USER = 2**29, 2**28, 64, 65534
@@ -125,9 +126,10 @@ def seclude(namespaces: bool, folder: Path, course: Path, memory: int) -> None:
 
 def own_user(namespaces: bool) -> bool:
     """Return whether workers run as a user of their own: root can see to it, if all may read Python there."""
+    if namespaces or os.getuid():
+        return os.getuid() == 0
     python = Path(sys.base_prefix)
-    readable = all(path.stat().st_mode & 1 for path in (python, *python.parents))
-    return os.getuid() == 0 and (namespaces or readable)
+    return all(path.stat().st_mode & 1 for path in (python, *python.parents))
 
 
 def adopt_orphans() -> None:

@@ -6,8 +6,9 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 MOST_BYTES, MOST_FILES = 2**28, 100
@@ -66,13 +67,12 @@ def printable(text: object, most: int = 300) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
-def file_name(student: str, taken: Mapping[str, str]) -> str:
-    """Return a name for a student's files that is safe everywhere and that no other student has."""
+def file_name(student: str, taken: Iterable[str]) -> str:
+    """Return a name for a student's files that is safe everywhere, and none of those taken."""
     safe = re.sub(r"[^\w.-]+", "_", student)[:100].strip(".") or "student"
-    number, name = 1, safe
-    while taken.get(name.lower(), student) != student:
-        number, name = number + 1, f"{safe}-{number + 1}"
-    return name
+    lower = {each.lower() for each in taken}  # as some file systems compare
+    numbered = (f"{safe}-{number}" for number in count(2))
+    return next(name for name in chain([safe], numbered) if name.lower() not in lower)
 
 
 def _regular_files(folder: Path) -> Iterator[Path]:

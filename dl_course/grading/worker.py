@@ -84,8 +84,8 @@ class Zygote:
 
     def _isolation(self) -> str:
         if self.namespaces:
-            return "namespaces"
-        return "a user of its own" if sandbox.own_user(self.namespaces) else "a process group of its own"
+            return sandbox.NAMESPACES
+        return sandbox.USER if sandbox.own_user(self.namespaces) else sandbox.GROUP
 
     def _say(self, text: str) -> None:
         self.control.sendall(json.dumps(text).encode() + b"\n")

@@ -110,3 +110,11 @@ def test_foreign_bytes_are_refused_and_nothing_in_them_runs(data):
 def test_too_many_bytes_are_refused_unread():
     with pytest.raises(ValueError, match="at most 1000"):
         load(dump(np.zeros(10_000)), max_bytes=1000)
+
+
+def test_an_array_that_is_named_a_thousand_times_is_read_once():
+    array = io.BytesIO()
+    np.save(array, np.zeros(10))
+    names = b",".join([b'{"__array__": "a0"}'] * 1000)
+    found = load(forged(b"[" + names + b"]", a0=array.getvalue()))
+    assert len(found) == 1000 and all(each is found[0] for each in found)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from dl_course.notebooks import needed_by
 
 SUITES = Path(__file__).resolve().parents[1] / "exercises"
 _OF_THE_SUITE = ("tests.", "dl_course.exercises", "pytest")
@@ -27,16 +26,34 @@ class Written:
 def written_answers(chapter: str) -> tuple[Written, ...]:
     """Return the answers of a chapter's suite that need nothing but libraries and what they define."""
     body = ast.parse((SUITES / f"test_ch{chapter}.py").read_text("utf-8")).body
-    helpers = "\n\n".join(ast.unparse(node) for node in body if not _filed(node) and not _suites_own(node))
+    helpers = [node for node in body if not _filed(node) and not _suites_own(node)]
+    texts = {ast.unparse(node): _bound(node) for node in helpers}
     found = []
     for node in body:
         if filed := _filed(node):
-            definition = _as_typed(node, name := filed.args[0].value)
-            text = needed_by([helpers, definition], name)
-            if text.endswith(definition) and not any(word in text for word in ("suite", "check(")):
-                above = text.removesuffix(definition).strip()
-                found.append(Written(name, above, definition, filed.func.id == "right"))
+            definition = _as_typed(node, filed.args[0].value)
+            above = _needed(definition, texts)
+            if not re.search(r"suite|check\(|home", above + definition):
+                found.append(Written(filed.args[0].value, above, definition, filed.func.id == "right"))
     return tuple(found)
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {(each.asname or each.name).partition(".")[0] for each in node.names}
+    stored = {
+        each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+    }
+    return {node.name} if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else stored
+
+
+def _needed(definition: str, helpers: dict[str, set[str]]) -> str:
+    """Return the helpers whose names the definition mentions, or one that it needs does, in their order."""
+    words, needed = set(re.findall(r"\w+", definition)), {"from __future__ import annotations"}
+    while more := {text for text, names in helpers.items() if names & words} - needed:
+        needed |= more
+        words |= {word for text in more for word in re.findall(r"\w+", text)}
+    return "\n".join(text for text in helpers if text in needed)
 
 
 def _filed(node: ast.stmt) -> ast.Call | None:

@@ -74,7 +74,7 @@ attack("dtype_text", "def relu(x):\n    return np.maximum(x, 0).astype(str)")
 attack("dtype_structured", "def relu(x):\n    return np.zeros(3, [('a', 'f4'), ('b', 'O')])")
 attack("broadcast_giant", "def relu(x):\n    return np.broadcast_to(np.float64(0), (2**20, 2**20))")
 attack("deep_list", "def relu(x):\n    a = []\n    for _ in range(100_000):\n        a = [a]\n    return a")
-attack("many_lists", "def relu(x):\n    return [[] for _ in range(3_000_000)]")
+attack("many_lists", "def relu(x):\n    return [[] for _ in range(1_000_000)]")
 attack("huge_array", "def relu(x):\n    return np.zeros(2**23)")
 attack("always_raises", "def relu(x):\n    raise ValueError('refused')")
 attack("error_without_words", """
@@ -275,12 +275,12 @@ def relu(x):
 """)  # fmt: skip
 attack("fork_bomb", """
 def relu(x):
-    import os
+    import os, time
     while True:
         try:
             os.fork()
         except OSError:
-            pass
+            time.sleep(0.1)
 """)  # fmt: skip
 
 # files, secrets, the network --------------------------------------------------------------------------------

@@ -324,3 +324,15 @@ def test_where_namespaces_are_missing_too_a_worker_is_ended_with_its_children(no
         worker.ask("no such question", 60, 5)
     worker.close()
     assert len(psutil.Process(no_namespaces.process.pid).children(recursive=True)) == before
+
+
+def test_students_code_never_runs_as_root_unenclosed(hand_in, monkeypatch):
+    class Bare:
+        isolation = "a process group of its own"
+        close = staticmethod(lambda: None)
+
+    monkeypatch.setattr(command, "_cages", {})
+    monkeypatch.setattr(command, "Cage", lambda *settings: Bare)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    with pytest.raises(OSError, match="must not run as root"):
+        hand_in(alice=[IMPORT, RELU])

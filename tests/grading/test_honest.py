@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import cache
 
 import pytest
 
+from dl_course.exercises.answers import names_used
 from dl_course.exercises.checks import find_exercise
 from dl_course.exercises.probes import find_probe, sent
 from dl_course.exercises.probes.tools import answer_outputs
@@ -16,13 +18,13 @@ from dl_course.runtime import preserved_rng
 from tests.grading.answers import Written
 from tests.grading.honest import HABITS, variants
 
-COUNTS = {"01": 45, "02": 80, "03": 10, "04": 35, "05": 10, "06": 20}
+COUNTS = {"01": 50, "02": 90, "03": 8, "04": 28, "05": 8, "06": 16}
 SEED = "a secret of this test"
 
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """The variants by chapter and student, and their marks; one zygote serves all chapters."""
+    """The variants by chapter, each with its result; one zygote serves all chapters."""
     everything = {}
     with pytest.MonkeyPatch.context() as patch:
         close = command._close_cages
@@ -35,21 +37,25 @@ def graded(tmp_path_factory):
                 made = {f"student{n:03}": each for n, each in enumerate(variants(chapter, count))}
                 for student, variant in made.items():
                     variant.hand_in(folder / "submissions", student)
-                table = grade(folder / "submissions", folder, chapter=chapter, seed=SEED, timeout=3000)
-                everything[chapter] = made, table
+                grade(folder / "submissions", folder, chapter=chapter, seed=SEED, timeout=3000)
+                everything[chapter] = [
+                    (each, json.loads((folder / "results" / f"{student}.json").read_text("utf-8")))
+                    for student, each in made.items()
+                ]
         finally:
             close()
     return everything
 
 
 @cache
-def deserved(answer: Written | None) -> float:
-    """The points of an answer by the rules: the share of the kinds of input that go right, in hundredths.
+def deserved(answer: Written | None) -> tuple[float, bool]:
+    """The points of an answer by the rules, and whether it is to be flagged for what the exercise rules out.
 
-    Who only raises errors, which some kinds of input ask for, gets nothing.
+    Points go by the share of the kinds of input that go right, in hundredths; but who only raises errors,
+    which some kinds of input ask for, gets nothing.
     """
     if answer is None:
-        return 0.0
+        return 0.0, False
     exercise, seed = find_exercise(answer.exercise), command._number(SEED)
     names: dict = {"__name__": "__main__"}
     exec(f"{answer.above}\n\n{answer.definition}", names)
@@ -63,20 +69,28 @@ def deserved(answer: Written | None) -> float:
             groups[about] = groups.get(about, True) and exercise.judge(case, outputs) is None
             valued |= set() if "raised" in outputs else {about}
     share = sum(groups.values()) / len(groups) if any(groups[about] for about in valued) else 0.0
-    return round(exercise.points * share, 2)
+    flagged = bool(set(exercise.not_allowed) & names_used(names[exercise.name]))
+    return round(exercise.points * share, 2), flagged
 
 
 @pytest.mark.parametrize("chapter", COUNTS)
-def test_every_honest_notebook_gets_exactly_the_marks_that_it_deserves(graded, chapter):
-    made, table = graded[chapter]
-    wrong = {}
-    for student, variant in made.items():
+def test_every_honest_notebook_gets_exactly_the_marks_and_flags_that_it_deserves(graded, chapter):
+    wrong = []
+    for variant, result in graded[chapter]:
         for name, answer in variant.counts.items():
-            got, should = table.loc[student, name], deserved(answer)
-            assert (should == find_exercise(name).points) == bool(answer and answer.right), answer
-            if got != should:
-                wrong[student, name] = got, should
-    assert wrong == {}
+            mark, should = result["exercises"][name], deserved(answer)
+            if (mark["points"], bool(mark["flags"])) != should:
+                wrong.append((result["student"], name, should, mark))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("chapter", COUNTS)
+def test_right_answers_earn_all_points_and_wrong_ones_less_or_a_flag(chapter):
+    answers = {each for variant in variants(chapter, COUNTS[chapter]) for each in variant.counts.values()}
+    for answer in answers - {None}:
+        points, flagged = deserved(answer)
+        full = points == find_exercise(answer.exercise).points
+        assert full and not flagged if answer.right else not full or flagged, answer
 
 
 def test_there_are_two_hundred_with_every_habit_and_answers_right_wrong_and_not_begun():
