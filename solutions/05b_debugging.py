@@ -21,8 +21,6 @@
 # is raised, no warning. Two things are wrong.
 
 # %%
-from math import log
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -41,7 +39,8 @@ sns.set_theme(style="white", palette="colorblind", rc={"figure.dpi": 80})
 device = pick_device()
 digits = load("digits")
 normalize = v2.Normalize(digits.mean, digits.std)
-digits, unseen = load("digits", transform=normalize), load("digits", "test", transform=normalize)
+digits = load("digits", transform=normalize)
+unseen = load("digits", "test", transform=normalize)
 
 def colleagues_network():
     """Return a network and its optimizer, as a colleague wrote it."""
@@ -52,9 +51,9 @@ def colleagues_network():
     model[3] = nn.Linear(128, 10).to(device)
     return model, optimizer
 
-# %% tags=["nbval-ignore-output"]
+# %%
 def train(model, optimizer, pictures=digits, epochs=5, batch_size=64):
-    """Train in place with cross-entropy; return the share of the unseen digits that it reads."""
+    """Train in place with cross-entropy; return the share of the unseen digits it reads."""
     for _ in range(epochs):
         for inputs, labels in Loader(pictures, batch_size, shuffle=True):
             optimizer.zero_grad()
@@ -68,6 +67,7 @@ def right_on(model, pictures):
     inputs, labels = next(iter(Loader(pictures, len(pictures))))
     return (model(inputs.to(device)).argmax(1).cpu() == labels).float().mean().item()
 
+# %% tags=["nbval-ignore-output"]
 set_seed(0)
 print(f"{train(*colleagues_network()):.1%} of the unseen digits are read")
 
@@ -135,7 +135,7 @@ print(f"right, and as sure as can be: loss {F.cross_entropy(sure, torch.tensor([
 
 # %% tags=["exercise"]
 def unmoved(model: nn.Module, step) -> list[str]:
-    """Call step() once; return the names of the parameters that are just what they were before."""
+    """Call step() once; return the names of the parameters that are what they were before."""
     ### BEGIN SOLUTION
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     step()
@@ -266,8 +266,7 @@ class Distance(nn.Module):
 
 set_seed(0)
 distances = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), Distance(32)).to(device)
-with torch.no_grad():
-    distances[1].bias.fill_(-20)
+nn.init.constant_(distances[1].bias, -20)
 loss = F.cross_entropy(distances(inputs.to(device)), labels.to(device))
 print("loss:", loss.item())
 
@@ -277,9 +276,9 @@ print("loss:", loss.item())
 
 # %% tags=["exercise"]
 def first_nonfinite(model: nn.Module, x: Tensor) -> str | None:
-    """Run model(x); return the name of the first layer to put out a NaN or Inf, None where none does.
+    """Run model(x); return the name of the first layer to put out a NaN or Inf.
 
-    Only leaves count: layers that hold no other layers. No hook stays on the model.
+    None where all is finite. Only leaves count: layers without layers inside. No hook stays on.
     """
     ### BEGIN SOLUTION
     found, handles = [], []
@@ -331,22 +330,22 @@ from dl_course.training import Trainer
 
 few, validation = digits.subset(slice(0, 200)), load("digits", "val", transform=normalize)
 
-def history_of(rate, epochs=20, pictures=few, width=None):
+def history_of(rate, epochs=20, pictures=few, make=SimpleNet):
     """Return the table of a training with Adam: epoch, train_loss, val_loss, …."""
     set_seed(0)
-    model = SimpleNet()
-    if width:
-        model = nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.Tanh(), nn.Linear(width, 10))
-    parts = {"loss_fn": F.cross_entropy, "optimizer": torch.optim.Adam(model.parameters(), rate)}
+    model = make()
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    parts = {"loss_fn": F.cross_entropy, "optimizer": optimizer, "progress": False}
     loaders = Loader(pictures, 32, shuffle=True), Loader(validation, 180)
-    return Trainer(model, *loaders, **parts, progress=False).fit(epochs).epochs
+    return Trainer(model, *loaders, **parts).fit(epochs).epochs
 
 # %% tags=["nbval-ignore-output"]
 noisy = few.subset(slice(None))
 noisy.labels = torch.where(torch.arange(200) % 3 > 0, few.labels, few.labels.roll(1))
 runs = {"all digits, all labels right": history_of(0.001, 8, pictures=digits)}
 runs["few, a third of the labels wrong"] = history_of(0.005, 25, pictures=noisy)
-runs["one hidden unit"] = history_of(0.003, width=1)
+one = nn.Linear(784, 1), nn.Tanh(), nn.Linear(1, 10)
+runs["one hidden unit"] = history_of(0.003, make=lambda: nn.Sequential(nn.Flatten(), *one))
 t = torch.arange(1, 13)
 jumps = 2.3 * torch.exp(-t / 4) + torch.tensor([0, 0.7] * 6)
 burst = 2.3 * torch.exp(-t / 4) + 0.1 * torch.exp(0.8 * (t - 6))
@@ -358,7 +357,7 @@ figure, axes = plt.subplots(1, 5, figsize=(11, 2.4), layout="constrained")
 for ax, (name, table) in zip(axes, runs.items(), strict=True):
     plots.learning_curves(table[["epoch", "train_loss", "val_loss"]], ax)
     ax.set_title(name, fontsize=9)
-    ax.get_legend().set_visible(ax is axes[-1])
+    ax.get_legend().set_visible(ax is axes[1])
 
 # %% [markdown]
 # From left to right. **Healthy**: both fall and level off, validation a little above. **Overfitting**: training goes on
@@ -486,8 +485,8 @@ from dl_course.diagnostics import checkup
 
 set_seed(0)
 model, optimizer = colleagues_network()
-report = checkup(model, Loader(digits, 64, shuffle=True), nn.CrossEntropyLoss(), optimizer=optimizer)
-report
+loader, loss_fn = Loader(digits, 64, shuffle=True), nn.CrossEntropyLoss()
+checkup(model, loader, loss_fn, optimizer=optimizer)
 
 # %% [markdown]
 # Each finding has a name, what was measured and the limit, and what to do. The *causes* come first. What follows from
@@ -499,7 +498,7 @@ report
 # %% tags=["nbval-ignore-output"]
 del model[4]
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-checkup(model, Loader(digits, 64, shuffle=True), nn.CrossEntropyLoss(), optimizer=optimizer)
+checkup(model, loader, loss_fn, optimizer=optimizer)
 
 # %% [markdown]
 # A check-up finds what somebody has thought of. It doesn't find a wrong question, a wrong label here and there, or the
@@ -599,7 +598,7 @@ second_opinion(diagnosis)
 
 # %% tags=["exercise"]
 def heal(patient):
-    """Change as little as possible, so that the patient learns to read digits; return the patient."""
+    """Change as little as possible, so that the patient learns to read; return the patient."""
     ### BEGIN SOLUTION
     def step(model, batch, optimizer, loss_fn):
         model.train()

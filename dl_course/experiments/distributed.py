@@ -4,9 +4,9 @@ What ``DistributedDataParallel`` does, in the open, and with the right weights w
 uneven last batch counts as it does in one process.
 """
 
+import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -66,15 +66,16 @@ def processes(timeout: float, device: str | None) -> Iterator[str | None]:
         torch.cuda.set_device(chosen)
     before = signal.signal(signal.SIGTERM, _stopped)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout))
-    try:
-        yield str(chosen)
-    finally:
-        dist.destroy_process_group()
-        signal.signal(signal.SIGTERM, before)
+    yield str(chosen)
+    dist.destroy_process_group()  # after an error it would wait for those who are gone
+    signal.signal(signal.SIGTERM, before)
 
 
 def _stopped(number: int, frame: Any) -> None:
-    sys.exit("stopped, as another process of this run has ended; --resume goes on from the last checkpoint")
+    """Torchrun stops all where one has ended; at once, as whatever waits for that one would wait for long."""
+    why = "stopped: another process of this run has ended; --resume goes on from the last checkpoint"
+    logging.getLogger("dl_course").error(why)
+    os._exit(1)
 
 
 class Share(Loader):

@@ -23,7 +23,7 @@ from dl_course.experiments.reading import load_config, save_config
 from dl_course.files import atomic
 from dl_course.training import load
 
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
+PACKAGES = ("torchvision", "numpy", "scikit-learn")
 
 
 class Run:
@@ -105,6 +105,7 @@ def describe_work(device: torch.device, processes: int, *parts: Pictures) -> dic
     data = {"name": first.name, "pictures": [len(part) for part in parts], "sha256": checksum.hexdigest()}
     data |= {"shape": list(first.images.shape[1:]), "classes": list(first.classes)}
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions["torch"] = str(torch.__version__)  # which says for which CUDA it was built, too
     machine = {"device": str(device), "processes": processes, "threads": torch.get_num_threads()}
     environment = {"python": platform.python_version(), "platform": platform.platform(), **versions}
     return {"git": _git(), "command": sys.argv, "data": data, "environment": environment | machine}

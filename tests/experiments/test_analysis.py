@@ -171,7 +171,7 @@ def test_curves_are_drawn_as_a_mean_in_a_band_of_seeds(runs):
         f"training.learning_rate={rate} (3 seeds)" for rate in (0.1, 0.2)
     ]
     low, high = ax.collections[0].get_datalim(ax.transData).intervaly
-    assert (low, high) == pytest.approx((0.40, 0.44 if False else 0.88))
+    assert (low, high) == pytest.approx((0.40, 0.88))
     plt.close("all")
 
 

@@ -132,7 +132,8 @@ def test_a_killed_process_ends_the_run_in_words_and_one_process_goes_on_with_the
         ranks["1"].kill()
         _, said = process.communicate(timeout=300)
     assert process.returncode != 0 and time.monotonic() - start < CONFIG.training.timeout
-    assert "process of this run has ended" in said and "--resume goes on from the last checkpoint" in said
+    assert "process of this run has ended" in said, said
+    assert "--resume goes on from the last checkpoint" in said
     (run,) = find_runs(tmp_path)
     done = load(run.folder / "latest.pt")["epoch"]
     assert run.metrics == {} and run.about["environment"]["processes"] == 2

@@ -16,19 +16,24 @@ from dl_course.grading.channel import Lost
 from tests.grading.attacks import AFTER, BEFORE, notebook
 from tests.grading.test_attacks import solved
 
+CAGE_OF_A_RUN = command._cage
 IMPORT = "import numpy as np"
 RELU = "def relu(x):\n    return np.maximum(x, 0)"
 WRONG = "def relu(x):\n    return x"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_cage_for_all():
-    """Keep the workers' parent process, which takes seconds to start, from one run to the next."""
-    close = command._close_cages
+def own_exercises(tmp_path_factory):
+    """A folder with an instructor's exercises, and for all tests one cage, which takes seconds to start."""
+    folder = tmp_path_factory.mktemp("own")
+    for kind, text in PRIVATE.items():
+        (folder / kind).mkdir()
+        (folder / kind / "ch91.py").write_text(text)
+    cage = Cage(2**31, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "_close_cages", lambda: None)
-        yield
-    close()
+        patch.setattr(command, "_cage", lambda *settings: cage)
+        yield folder
+    cage.close()
 
 
 @pytest.fixture
@@ -250,13 +255,10 @@ class SecretSum(Exercise):
 }
 
 
-def test_an_instructors_own_exercises_are_judged_too(hand_in, tmp_path, monkeypatch):
+def test_an_instructors_own_exercises_are_judged_too(hand_in, own_exercises, monkeypatch):
     monkeypatch.setattr(Exercise, "registered", {**Exercise.registered})
-    for kind, text in PRIVATE.items():
-        (tmp_path / "own" / kind).mkdir(parents=True)
-        (tmp_path / "own" / kind / "ch91.py").write_text(text)
     right = "def secret_sum(x):\n    return float(x.sum())"
-    table = hand_in(alice=[right], bob=[WRONG], options={"chapter": "91", "private": tmp_path / "own"})
+    table = hand_in(alice=[right], bob=[WRONG], options={"chapter": "91", "private": own_exercises})
     assert table["secret_sum"].to_dict() == {"alice": 4, "bob": 0}
 
 
@@ -332,6 +334,7 @@ def test_students_code_never_runs_as_root_unenclosed(hand_in, monkeypatch):
         close = staticmethod(lambda: None)
 
     monkeypatch.setattr(command, "_cages", {})
+    monkeypatch.setattr(command, "_cage", CAGE_OF_A_RUN)
     monkeypatch.setattr(command, "Cage", lambda *settings: Bare)
     monkeypatch.setattr(os, "getuid", lambda: 0)
     with pytest.raises(OSError, match="must not run as root"):
