@@ -180,7 +180,7 @@ def _fitted(picture: Tensor, shape: tuple[int, int, int] | None) -> Tensor:
         return picture
     if picture.shape[0] != shape[0]:
         to_grey = shape[0] == 1
-        picture = v2.functional.rgb_to_grayscale(picture) if to_grey else picture.expand(3, -1, -1)
+        picture = v2.functional.rgb_to_grayscale(picture) if to_grey else picture.repeat(3, 1, 1)
     if tuple(picture.shape[1:]) != tuple(shape[1:]):
         picture = v2.functional.resize(picture, list(shape[1:]), antialias=True)
     return picture

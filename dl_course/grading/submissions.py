@@ -54,7 +54,8 @@ def find_submissions(folder: Path) -> list[Submission]:
 def usual_chapter(submissions: list[Submission]) -> str:
     """Return the chapter that most notebooks' names begin with; ValueError where none does."""
     names = [path.name for each in submissions for path in _notebooks(each.path)]
-    found = Counter(match[1] for name in names if (match := re.match(r"(?:ch)?(\d\d)(?!\d)", name)))
+    number = re.compile(r"(?:ch)?(\d\d(?:[a-z](?![^\W_]))?)(?!\d)")  # 05, or 05b of a second half
+    found = Counter(match[1] for name in names if (match := number.match(name)))
     if not found:
         raise ValueError("no notebook's name begins with a chapter's number: name it, --chapter 04")
     return found.most_common(1)[0][0]
@@ -100,7 +101,7 @@ def _notebook(paths: list[Path], chapter: str) -> Path:
     if not notebooks:
         there = ", ".join(printable(path.name, 40) for path in paths[:3])
         raise ValueError(f"there is no notebook (.ipynb); there is: {there or 'nothing'}")
-    return min(notebooks, key=lambda path: (not re.match(f"(ch)?{chapter}", path.name), str(path)))
+    return min(notebooks, key=lambda path: (not re.match(rf"(ch)?{chapter}(?![^\W_])", path.name), str(path)))
 
 
 def _content(path: Path) -> bytes:

@@ -94,7 +94,7 @@ class VisionTransformer(nn.Module):
         if x.shape[2:] != (self.image_size, self.image_size):
             raise ValueError(f"pictures must have the side {self.image_size}; given {tuple(x.shape)}")
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)  # (N, T - 1, dim)
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), patches], dim=1)  # (N, T, dim)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), patches], dim=1)  # (N, T, dim)
         return self.heads(self.encoder(tokens)[:, 0])
 
     @torch.no_grad()

@@ -222,6 +222,8 @@ class Evidence:
             model, optimizer, loss_fn = self.training()
             own = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer else None
             learning = [p for p in model.parameters() if p.requires_grad and (own is None or id(p) in own)]
+            if not learning:
+                raise Skip("needs an optimizer with parameters of the model that learn")
             adam, last = torch.optim.Adam(learning, rate), math.inf
             for step in range(1, 1000):
                 loss = stepped(model, batch, loss_fn, adam)

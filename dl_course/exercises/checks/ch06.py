@@ -101,7 +101,7 @@ class ChallengeCheck(Exercise):
                 "TimeUp": outputs["message"],
             }.get(outputs["raised"], why)
             return Difference("", outputs["message"], "a trained network", why)
-        if count is None or count > self.limit:
+        if not isinstance(count, int) or not 0 < count <= self.limit:  # nor NaN, which is no larger
             return Difference("parameters", count, self.limit, "too many parameters: make it narrower")
         wanted = (len(case["_labels"]), 10)
         if logits.shape != wanted:
