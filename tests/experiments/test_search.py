@@ -94,6 +94,7 @@ def test_a_stopped_search_goes_on_as_if_it_had_not(quick, tmp_path, name):
     quick_search(trials=6, storage=tmp_path / name)
     parts = quick_search(trials=14, storage=tmp_path / name)
     assert trial_table(parts).equals(trial_table(whole))
+    assert trial_table(parts)["training.learning_rate"].is_unique
     assert len(quick_search(trials=14, storage=tmp_path / name).trials) == 14  # nothing more to do
 
 
