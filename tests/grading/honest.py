@@ -47,14 +47,14 @@ class Variant:
 
 
 def variants(chapter: str, count: int) -> list[Variant]:
-    """Return that many notebooks of a chapter; together they have every answer that needs no other file."""
+    """Return that many notebooks of a chapter; all its answers have a turn before the next round begins."""
     answers = list(written_answers(chapter))
     rng = random.Random(int(chapter))
     deck: list[Written] = []
     made = []
     for number in range(count):
         counts: dict[str, Written | None] = {}
-        while len(counts) < min(3, len({each.exercise for each in answers})):
+        while len(counts) < min(2, len({each.exercise for each in answers})):
             deck = deck or rng.sample(answers, len(answers))
             pick = deck.pop()
             counts.setdefault(pick.exercise, pick)
