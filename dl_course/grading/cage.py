@@ -40,7 +40,7 @@ class Cage:
         course = self._course(private)
         visible = [str(course), sys.prefix, sys.base_prefix, *sandbox.SYSTEM, str(data_root().resolve())]
         settings = {"control": theirs.fileno(), "root": str(self.folder / "root"), "visible": visible}
-        settings |= {"course": str(course), "memory": memory, "namespaces": namespaces}
+        settings |= {"memory": memory, "namespaces": namespaces}
         (self.folder / "root").mkdir()
         command = [sys.executable, "-P", "-m", "dl_course.grading.worker", json.dumps(settings)]
         with self.log.open("wb") as log:

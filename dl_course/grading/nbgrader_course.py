@@ -7,8 +7,10 @@ submission beside the gradebook and believe its outputs (0.9), `configure` puts 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 from glob import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +36,11 @@ Resources = dict[str, Any]
 
 def configure(c: Any) -> None:
     """Set in nbgrader's configuration `c` what makes its marks the judge's."""
+    beside = [
+        str(Path(sys.executable).parent),
+        os.environ.get("PATH", ""),
+    ]  # there lies alembic, which it calls
+    os.environ["PATH"] = os.pathsep.join(beside)
     ours = preprocessors
     c.GenerateAssignment.preprocessors = [ours.LockCells, ours.ClearOutput, ours.CheckCellMetadata]
     c.GenerateAssignment.preprocessors += [ours.ComputeChecksums, ours.SaveCells]

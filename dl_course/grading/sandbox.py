@@ -98,15 +98,21 @@ def fork_apart(namespaces: bool) -> int:
         os.close(own)
 
 
-def seclude(namespaces: bool, folder: Path, course: Path, memory: int) -> None:
-    """Give this process its own empty /tmp and /proc, a folder to work in, limits; take its privileges."""
+def seclude(namespaces: bool, folder: Path, visible: Iterable[str], memory: int) -> None:
+    """Give this process its own /tmp and /proc, a folder to work in, limits; take its privileges.
+
+    /tmp is empty but for what is visible, such as a course that is installed there.
+    """
     if namespaces:
         _call("unshare", _NEW_NS | _NEW_IPC)
-        place = os.open(course, os.O_RDONLY)
+        there = [path for path in visible if path.startswith("/tmp/") and os.path.isdir(path)]
+        inside = {path: os.open(path, os.O_RDONLY) for path in there}
         _call("mount", "tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, f"size={SCRATCH_BYTES},mode=1777")
-        course.mkdir(parents=True, exist_ok=True)  # which /tmp may have covered
-        _call("mount", f"/proc/self/fd/{place}", course, None, _BIND, None)
-        os.close(place)
+        for path, place in inside.items():
+            if not os.path.exists(path):
+                os.makedirs(path)
+                _call("mount", f"/proc/self/fd/{place}", path, None, _BIND | _REC, None)
+            os.close(place)
         _call("mount", None, "/", None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV, None)
         _call("mount", "proc", "/proc", "proc", _NOSUID | _NODEV | _NOEXEC, None)
     folder.mkdir(mode=0o700)

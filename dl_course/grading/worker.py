@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class Zygote:
     def __init__(self, settings: dict[str, Any], namespaces: bool) -> None:
         self.control = socket.socket(fileno=settings["control"])
         self.namespaces, self.memory = namespaces, settings["memory"]
-        self.course = Path(settings["course"])
+        self.visible = settings["visible"]
         self.worker, self.ended, self.folder = 0, "", Path()
         sandbox.adopt_orphans()
 
@@ -104,7 +105,7 @@ class Zygote:
             os.setsid()
             os.dup2(end, 3)
             os.closerange(4, 4096)
-            sandbox.seclude(self.namespaces, self.folder, self.course, self.memory)
+            sandbox.seclude(self.namespaces, self.folder, self.visible, self.memory)
             nothing = os.open("/dev/null", os.O_RDWR)
             for place in range(3):
                 os.dup2(nothing, place)
@@ -134,7 +135,11 @@ class Zygote:
         """End the worker and all that it started."""
         if not self.worker:
             return
-        over = os.waitid(os.P_PID, self.worker, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        for _ in range(20):  # its end of the socket closes a moment before it has ended
+            over = os.waitid(os.P_PID, self.worker, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if over or why:
+                break
+            time.sleep(0.002)
         self.ended = why or (_how(over) if over else "")
         while family := _family():
             for process in family:

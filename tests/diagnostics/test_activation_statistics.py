@@ -215,6 +215,7 @@ def test_a_unit_that_speaks_once_in_all_batches_is_rare_and_not_dead():
 def test_the_units_of_tokens_are_features_and_those_of_a_signal_are_channels():
     tokens = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
     with torch.no_grad():
+        tokens[0].bias[:] = 1e3
         tokens[0].bias[2] = -1e3
     assert dead_units(tokens, [torch.randn(3, 5, 4)]).loc["1", ["units", "dead"]].tolist() == [6, 1]
     signal = nn.Sequential(with_dead_channels(nn.Conv1d(2, 6, 3), [0]), nn.BatchNorm1d(6), nn.ReLU())
