@@ -39,7 +39,7 @@ def configure(c: Any) -> None:
     beside = [
         str(Path(sys.executable).parent),
         os.environ.get("PATH", ""),
-    ]  # there lies alembic, which it calls
+    ]  # where alembic lies
     os.environ["PATH"] = os.pathsep.join(beside)
     ours = preprocessors
     c.GenerateAssignment.preprocessors = [ours.LockCells, ours.ClearOutput, ours.CheckCellMetadata]
