@@ -25,9 +25,7 @@ from dl_course.authoring.release import release
 ROOT = Path(__file__).resolve().parents[1]
 LESSON = ROOT / "solutions" / "02_neural_basics.py"
 CALM = os.environ | {"OMP_NUM_THREADS": "1", "DL_COURSE_OFFLINE": "1"}
-CALM["PATH"] = (
-    f"{Path(sys.executable).parent}{os.pathsep}{CALM['PATH']}"  # for alembic
-)
+CALM["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{CALM['PATH']}"  # for alembic
 AS_RELEASED = """\
 from nbgrader.preprocessors import CheckCellMetadata, ComputeChecksums, LockCells, SaveCells
 
