@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUDGET_S = 25 * 60  # on 2 cores, for the complete course
 
 PYTEST = [BIN / "python", "-m", "pytest", "-q", "--durations=10"]
-WORK = ["tests/clinic", "tests/deploy", "tests/experiments", "tests/grading"]
+WORK = ["tests/clinic", "tests/deploy"]
 # Two lanes side by side, a thread each, are sooner done than one with two threads.
 LANES: list[dict[str, list[Any]]] = [
     {"tests": [*PYTEST, "tests", *(f"--ignore={room}" for room in WORK)]},

@@ -17,6 +17,10 @@ class Lost(Exception):
     """The other end can't be talked to any more; the message says why."""
 
 
+class Ended(Lost):
+    """The other end is there no more: who watches it may know why."""
+
+
 def send(end: socket.socket, value: Any, seconds: float | None = None) -> None:
     """Send a value of arrays, numbers, strings, lists, dicts; Lost where the other end doesn't take it."""
     data = dump(value)
@@ -24,7 +28,7 @@ def send(end: socket.socket, value: Any, seconds: float | None = None) -> None:
     try:
         end.sendall(_LENGTH.pack(len(data)) + data)
     except OSError as error:
-        raise Lost("it takes no more questions") from error
+        raise Ended("it takes no more questions") from error
 
 
 def receive(end: socket.socket, seconds: float | None = None, most: int = 2**32) -> Any:
@@ -52,8 +56,8 @@ def _exactly(end: socket.socket, count: int, until: float | None) -> bytes:
         except TimeoutError:
             continue
         except OSError as error:
-            raise Lost("it ended") from error
+            raise Ended("it ended") from error
         if not part:
-            raise Lost("it ended")
+            raise Ended("it ended")
         data += part
     return bytes(data)

@@ -16,7 +16,7 @@ from dl_course.exercises.judging import Exercise, Verdict, verdict
 from dl_course.exercises.probes import Case, Outputs, sent
 from dl_course.exercises.results import shown
 from dl_course.grading.cage import Cage, Worker
-from dl_course.grading.channel import Lost
+from dl_course.grading.channel import Ended, Lost
 from dl_course.grading.submissions import Submission, printable
 from dl_course.runtime import preserved_rng
 
@@ -70,7 +70,8 @@ class Sitting:
                 return mark
             self._called(exercise, cases, outputs)
         except Lost as error:
-            lost = f"nothing came back from your code: {self._end() or error}"
+            how = self._end()
+            lost = f"nothing came back from your code: {(isinstance(error, Ended) and how) or error}"
         if not self.problem:
             self._judge(exercise, mark, cases, outputs)
             mark.diagnosis = lost if mark.diagnosis in ("", "no outputs") else mark.diagnosis
