@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the folder to write to")
     sub.add_argument("--exercises", nargs="+", default=[], metavar="NAME", help="those to grade; else all")
     sub.add_argument("--points", nargs="+", default=[], metavar="NAME=N", help="what they are worth")
+    sub.add_argument("--private", metavar="DIR", type=Path, help="your own checks and probes, as for grade")
     sub = verb(serve, "Serve a trained network over HTTP, with a page to try it; Ctrl-C or SIGTERM stops it.")
     sub.add_argument("model", metavar="MODEL", type=Path, help="a file of to_onnx or of Predictor.save")
     sub.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1: this machine alone)")
@@ -195,7 +196,8 @@ def release(options: argparse.Namespace) -> int:
     from dl_course.workspace import course_root
 
     points = parsed_points(options.points)
-    print(release(course_root(), options.chapter, options.out, options.exercises, points))
+    chosen = options.chapter, options.out, options.exercises, points, options.private
+    print(release(course_root(), *chosen))
     return 0
 
 

@@ -53,9 +53,9 @@ folder = Path(tempfile.mkdtemp())
 text = """\
 name: small
 data: {name: digits, batch_size: 32, splits: [0.4, 0.3, 0.3]}
-model: {name: simplecnn, base_channels: 8}
+model: {name: digitnet, base_channels: 4}
 training:
-  epochs: 5
+  epochs: 4
   learning_rate: 0.01
   scheduler: warmup-cosine
   device: cpu
@@ -95,7 +95,7 @@ for right, wrong in (mistakes | {"batch_size: 32": "batch_size: 0"}).items():
 #
 # ### The same, but for one thing
 #
-# Nobody writes a new file to try three epochs instead of five. One overrides: the file, *but with*
+# Nobody writes a new file to try three epochs instead of four. One overrides: the file, *but with*
 # `training.epochs=3`. The name is the way down through the sections, and on a command line every value comes as text.
 #
 # **Exercise.** Write `override`. Four things can go wrong in silence. The original changes, too. The section's other
@@ -384,7 +384,7 @@ print(f"and is ahead by {(best - once).mean():.1f} times the noise of a run")
 # %% tags=["nbval-ignore-output"]
 parts = {
     "no weight decay": {"training.weight_decay": 0.0},
-    "half the width": {"model.base_channels": 4},
+    "half the width": {"model.base_channels": 2},
 }
 ablation = {name: several(name.replace(" ", "_"), changes) for name, changes in parts.items()}
 ablation["constant learning rate"] = constant
@@ -530,7 +530,7 @@ def accuracies(learning_rate, width, optimizer, seed=0, epochs=10, **more):
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, 10))
     stepper = optimizers.build(optimizer, model, learning_rate=learning_rate, **more)
     for _ in range(epochs):
-        for batch in torch.randperm(len(x)).split(32):
+        for batch in torch.randperm(len(x)).split(64):
             stepper.zero_grad()
             F.cross_entropy(model(x[batch]), y[batch]).backward()
             stepper.step()
@@ -622,7 +622,7 @@ print("after it:        ", go_on(4), "trials")
 from dl_course.experiments import search, trial_table
 
 space = {"training.learning_rate": [0.001, 0.01], "training.optimizer": ["adamw", "sgd"]}
-brief = changed(experiment, {"training.epochs": 3})
+brief = changed(experiment, {"training.epochs": 2})
 trial_table(search(brief, space, method="grid", runs=folder / "grid"))
 
 # %% [markdown]

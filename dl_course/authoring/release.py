@@ -9,7 +9,7 @@ from pathlib import Path
 from dl_course.authoring.build import chapter, write
 from dl_course.authoring.lesson import Lesson, read_lessons
 from dl_course.authoring.stubs import BEGIN, END, ExerciseCell, LessonError
-from dl_course.exercises.checks import find_exercise
+from dl_course.exercises.checks import PRIVATE, add_private, find_exercise
 from dl_course.notebooks import Cell, Notebook, tags
 from dl_course.registry import nearest
 
@@ -18,13 +18,20 @@ MANUAL_POINTS = 10.0
 _WINDOW = 3  # so many lines of a solution in a row, or all of a shorter one, give it away
 
 
-def release(root: Path, name: str, out: Path, exercises: Sequence[str], points: Mapping[str, float]) -> Path:
+def release(
+    root: Path, name: str, out: Path, exercises: Sequence[str], points: Mapping[str, float],
+    private: Path | None = None,
+) -> Path:  # fmt: skip
     """Write the assignment of a chapter ("04", "04_training") to a folder, without outputs; return its path.
 
     exercises: those to be graded, all if empty; the others keep their solutions, as practice ·
     points: by exercise, or by the id of a manual cell ("manual-1"); what isn't named is worth what its check
-    says. ValueError for a name that isn't there, points that are none, a solution that shows somewhere else.
+    says · private: a folder with your own checks/chNN.py and probes/chNN.py, which only the judge has: a
+    learner's check of such an exercise says nothing. ValueError for a name that isn't there, points that are
+    none, a solution that shows somewhere else.
     """
+    if private:
+        add_private(private)
     known = read_lessons(root / "solutions")
     lessons = {key: lesson for lesson in known for key in (lesson.chapter, lesson.stem)}
     if name not in lessons:
@@ -64,6 +71,8 @@ def assignment(
             _mark(cell, solution=True, points=worth[cell.id])
         elif kind in ("exercise", "check") and name in graded:
             _mark(cell, solution=kind == "exercise", points=worth[name] if kind == "check" else None)
+            if kind == "check" and type(find_exercise(name)).__module__.startswith(PRIVATE):
+                cell.source = f"# Your instructor checks {name}."
     _refuse_leaks(notebook, graded.values())
     return notebook
 

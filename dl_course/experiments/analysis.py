@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from dl_course.diagnostics import weight_statistics
 from dl_course.diagnostics.table import Table
@@ -40,6 +39,8 @@ def compare_seeds(
     paired: seed by seed, which takes out what both owe to it (Student's t); else two heaps (Welch's).
     ValueError for fewer than two seeds, and where pairs don't match.
     """
+    from scipy import stats  # slow to import, and a training needs none of it
+
     if paired and (list(a) != list(b) if isinstance(a, Mapping) else len(a) != len(b)):
         raise ValueError("pairs need the same seeds in both; paired=False compares without")
     first, second = (np.array(list(x.values() if isinstance(x, Mapping) else x), float) for x in (a, b))

@@ -1,16 +1,17 @@
 """Running: an experiment from its configuration to a run with final figures, in one process or in several."""
 
+from __future__ import annotations
+
 import logging
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from torch.nn.functional import cross_entropy
 
 from dl_course.data import Pictures
-from dl_course.evaluation import Predictions, predict
 from dl_course.experiments.build import build_model, build_pictures
 from dl_course.experiments.config import ExperimentConfig
 from dl_course.experiments.distributed import DistributedTrainer, Share, processes, rank, shared, size
@@ -18,6 +19,9 @@ from dl_course.experiments.reading import from_command_line, save_config
 from dl_course.experiments.runs import Run, describe_work, new_run
 from dl_course.runtime import pick_device, preserved_rng, set_seed
 from dl_course.training import EarlyStopping, TensorBoard, optimizers, schedules
+
+if TYPE_CHECKING:
+    from dl_course.evaluation import Predictions
 
 CLOCKS = ["seconds", "samples_per_second"]  # all else in a history repeats to the bit
 
@@ -115,6 +119,8 @@ def _metrics(table: pd.DataFrame) -> dict[str, Any]:
 
 def evaluate(run: Run, split: str = "test", checkpoint: str = "best") -> Predictions:
     """Return a run's predictions of "train", "val" or "test"; the figures go to its metrics-SPLIT.json."""
+    from dl_course.evaluation import predict  # with scikit-learn, which a training never needs
+
     data, device = run.config.data, pick_device(run.config.training.device)
     pictures: Any = build_pictures(data, split, varied=False)
     found = predict(run.model(checkpoint).to(device), pictures)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import re
 import secrets
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.util import Finalize
@@ -18,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from dl_course.exercises.checks import all_exercises
+from dl_course.exercises.checks import add_private, all_exercises
 from dl_course.exercises.judging import Exercise
 from dl_course.grading import results as store
 from dl_course.grading import sandbox
@@ -83,23 +81,14 @@ def _write(
 
 def chosen(chapter: str, private: Path | None) -> list[Exercise]:
     """Return the exercises of a chapter, an instructor's own among them; ValueError where it has none."""
-    for kind in ("probes", "checks") if private else ():
-        for path in sorted((private / kind).glob("*.py")):  # type: ignore[operator]
-            _import_file(f"dl_course_private.{kind}.{path.stem}", path)
+    if private:
+        add_private(private)
     exercises = all_exercises().values()
     found = [each for each in exercises if each.chapter == chapter]
     if not found:
         known = ", ".join(sorted({each.chapter for each in exercises}))
         raise ValueError(f"no exercises in chapter '{chapter}'; there are chapters {known}")
     return found
-
-
-def _import_file(name: str, path: Path) -> None:
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec and spec.loader
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
 
 
 def _in_parallel(work: Sequence[tuple[Any, ...]], jobs: int, dask: str | None) -> list[store.Result]:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
 from traitlets.config import PyFileConfigLoader
 
+from dl_course.exercises.judging import Exercise
 from dl_course.grading import nbgrader_course
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,11 +55,46 @@ def linear_forward(x, w, b):
 # %% tags=["check"]
 check(linear_forward)
 
+# %% tags=["exercise"]
+def middle(x):
+    """Return the median of an array."""
+    ### BEGIN SOLUTION
+    return np.median(x)
+    ### END SOLUTION
+
+# %% tags=["check"]
+check(middle)
+
 # %% [markdown] tags=["manual"]
 # *Your report goes here.*
 '''
+PRIVATE = {
+    "probes": """\
+from dl_course.exercises.probes import probe
+from dl_course.exercises.probes.tools import called
+
+@probe
+def middle(answer, case):
+    return called(answer, case["x"])
+""",
+    "checks": '''\
+import numpy as np
+from dl_course.exercises.judging import Exercise
+
+class Middle(Exercise):
+    """A median."""
+
+    name, points, reference = "middle", 4, staticmethod(lambda x: np.median(x))
+    mistakes = {"you took the mean": staticmethod(lambda x: x.mean())}
+
+    def cases(self, rng):
+        yield {"about": "numbers", "x": rng.exponential(size=9)}
+''',
+}
 RELU = "def relu(x):\n    return x * (x > 0)"
 ABSOLUTE = "def relu(x):\n    return abs(x)"
+MEDIAN = "def middle(x):\n    return np.sort(x)[len(x) // 2]"
+MEAN = "def middle(x):\n    return x.mean()"
 FORWARD = "def linear_forward(x, w, b):\n    return np.einsum('ni,io->no', x, w) + b"
 EVIL = """\
 import os, sqlite3, sys
@@ -84,11 +121,11 @@ def _edit(notebook, **answers):
 
 
 def right(notebook):
-    _edit(notebook, relu=RELU, linear_forward=FORWARD)
+    _edit(notebook, relu=RELU, linear_forward=FORWARD, middle=MEDIAN)
 
 
 def half(notebook):
-    _edit(notebook, relu=ABSOLUTE, linear_forward=FORWARD)
+    _edit(notebook, relu=ABSOLUTE, linear_forward=FORWARD, middle=MEAN)
 
 
 def untouched(notebook):
@@ -145,7 +182,7 @@ def scripted(notebook):
 
 
 STUDENTS = [right, half, untouched, duplicated, missing, together, stripped, forged, strange, scripted]
-MARKS = dict(zip((each.__name__ for each in STUDENTS), (5, 3, 0, 5, 3, 5, 5, 0, 5, 3), strict=True))
+MARKS = dict(zip((each.__name__ for each in STUDENTS), (9, 3, 0, 9, 3, 5, 9, 0, 9, 3), strict=True))
 MARKS |= {"broken": 0, "jane.doe": 0}
 
 
@@ -156,10 +193,14 @@ def course(tmp_path_factory):
     (root / "lessons" / "solutions").mkdir(parents=True)
     shutil.copy(ROOT / "pyproject.toml", root / "lessons")
     (root / "lessons" / "solutions" / "02_small.py").write_text(LESSON, "utf-8")
-    release(root / "lessons", "02", root / "source" / "week2", [], {"relu": 2, "linear_forward": 3})
+    for kind, text in PRIVATE.items():
+        (root / "mine" / kind).mkdir(parents=True)
+        (root / "mine" / kind / "ch02.py").write_text(text)
+    points = {"relu": 2, "linear_forward": 3}
+    release(root / "lessons", "02", root / "source" / "week2", [], points, root / "mine")
     shutil.copy(Path(nbgrader_course.__file__).with_name("nbgrader_config.py"), root)
     config = PyFileConfigLoader("nbgrader_config.py", str(root)).load_config()
-    config.Judged.options = {"jobs": 1, "seed": "a secret"}
+    config.Judged.options = {"jobs": 1, "seed": "a secret", "private": str(root / "mine")}
     config.CourseDirectory.merge({"root": str(root), "assignment_id": "week2"})
     folders = CourseDirectory(config=config)
     GenerateAssignment(coursedir=folders, config=config).start()
@@ -168,7 +209,10 @@ def course(tmp_path_factory):
     GenerateFeedback(coursedir=folders, config=config).start()
     with Gradebook(f"sqlite:///{root}/gradebook.db") as gradebook:
         CsvExportPlugin(to=str(root / "grades.csv")).export(gradebook)
-    return SimpleNamespace(root=root, config=config, folders=folders)
+    yield SimpleNamespace(root=root, config=config, folders=folders)
+    del Exercise.registered["middle"]
+    for name in [name for name in sys.modules if name.startswith("dl_course_private")]:
+        del sys.modules[name]
 
 
 def _hand_in(root):
@@ -196,7 +240,7 @@ def exported(course):
 @pytest.mark.parametrize("student", MARKS)
 def test_every_student_gets_the_judges_mark_whatever_the_notebook_holds(exported, student):
     assert float(exported[student]["score"]) == MARKS[student]
-    assert float(exported[student]["max_score"]) == 15
+    assert float(exported[student]["max_score"]) == 19
 
 
 def test_the_release_carries_nbgraders_checksums_and_no_solution(course):
@@ -206,6 +250,16 @@ def test_the_release_carries_nbgraders_checksums_and_no_solution(course):
     assert "Your turn: relu" in stub.source and len(stub.metadata["nbgrader"]["checksum"]) == 32
 
 
+def test_a_check_from_a_private_file_is_in_no_release_and_gives_its_mark_and_diagnosis(course):
+    text = (course.root / "release" / "week2" / "02_small.ipynb").read_text("utf-8")
+    assert "Your instructor checks middle" in text and "check(middle)" not in text
+    with Gradebook(f"sqlite:///{course.root}/gradebook.db") as gradebook:
+        found = {who: gradebook.find_grade("check-middle", "02_small", "week2", who).score for who in MARKS}
+    assert {who for who, score in found.items() if score} == {"right", "duplicated", "stripped", "strange"}
+    page = (course.root / "feedback" / "half" / "week2" / "02_small.html").read_text("utf-8")
+    assert "you took the mean" in page
+
+
 @pytest.mark.parametrize("student", MARKS)
 def test_the_graded_notebook_has_every_cell_of_the_assignment_once_each_check_after_its_answer(
     course, student
@@ -213,8 +267,8 @@ def test_the_graded_notebook_has_every_cell_of_the_assignment_once_each_check_af
     path = course.root / "autograded" / student / "week2" / "02_small.ipynb"
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if "nbgrader" in cell.metadata]
     ids = [cell.metadata["nbgrader"]["grade_id"] for cell in cells]
-    assert len(ids) == 5 == len(set(ids))
-    for name in ("relu", "linear_forward"):
+    assert len(ids) == 7 == len(set(ids))
+    for name in ("relu", "linear_forward", "middle"):
         assert ids.index(f"check-{name}") == ids.index(f"exercise-{name}") + 1
 
 
