@@ -1,13 +1,14 @@
 """Data sets by name: embedded, generated, published."""
 
 import logging
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from dl_course.data import published, shapes
@@ -64,14 +65,19 @@ def available(root: str | Path | None = None) -> pd.DataFrame:
 
 @DATASETS.register("digits")
 def _digits(split: str, root: Path, download: bool) -> Pictures:
+    images, labels = _resized_digits()
+    part = stratified_split(labels, (0.7, 0.1, 0.2))[SPLITS.index(split)]
+    names = [str(digit) for digit in range(10)]
+    return Pictures("digits", images[part], labels[part], names, (0.3053,), (0.3242,))
+
+
+@cache
+def _resized_digits() -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    part = stratified_split(bunch.target, (0.7, 0.1, 0.2))[SPLITS.index(split)]
-    small = torch.from_numpy(bunch.images)[part, None] * (255 / 16)
-    images = F.interpolate(small, size=28, mode="bilinear").round().byte()
-    names = [str(digit) for digit in range(10)]
-    return Pictures("digits", images, torch.from_numpy(bunch.target)[part], names, (0.3053,), (0.3242,))
+    small = torch.from_numpy(bunch.images)[:, None] * (255 / 16)
+    return F.interpolate(small, size=28, mode="bilinear").round().byte(), torch.from_numpy(bunch.target)
 
 
 def _generated(name: str, split: str, root: Path, download: bool) -> Pictures:

@@ -8,6 +8,7 @@ import re
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def _from_text(text: str, lines: dict[str, int]) -> ExperimentConfig:
     if node is None:
         return ExperimentConfig()
     _find_lines(node, ExperimentConfig, lines)
-    return _made(lambda: _parser().parse_string(text))
+    return _made(lambda: _reader().parse_string(text))
 
 
 def _find_lines(node: Any, kind: Any, lines: dict[str, int], section: str = "") -> None:
@@ -101,7 +102,7 @@ def changed(config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentC
             raise ValueError(f"{key}: unknown key{_hint(key)}")
         section, _, name = key.rpartition(".")
         (values[section] if section else values)[name] = value
-    return _made(lambda: _parser().parse_object(values))
+    return _made(lambda: _reader().parse_object(values))
 
 
 def save_config(config: ExperimentConfig, path: str | Path) -> None:
@@ -137,6 +138,9 @@ def _parser() -> Any:
     parser = jsonargparse.ArgumentParser(prog="dl-course train", exit_on_error=False)
     parser.add_class_arguments(ExperimentConfig)
     return parser
+
+
+_reader = cache(_parser)  # for all but command lines, which add to it
 
 
 def _made(parse: Callable[[], Any]) -> ExperimentConfig:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,16 @@ def describe_work(device: torch.device, processes: int, *parts: Pictures) -> dic
         checksum.update(pictures.labels.numpy().tobytes())
     data = {"name": first.name, "pictures": [len(part) for part in parts], "sha256": checksum.hexdigest()}
     data |= {"shape": list(first.images.shape[1:]), "classes": list(first.classes)}
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     versions["torch"] = str(torch.__version__)  # which says for which CUDA it was built, too
     machine = {"device": str(device), "processes": processes, "threads": torch.get_num_threads()}
     environment = {"python": platform.python_version(), "platform": platform.platform(), **versions}
     return {"git": _git(), "command": sys.argv, "data": data, "environment": environment | machine}
+
+
+@cache  # a search asks for every trial, and scikit-learn's long description takes a tenth of a second to read
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def _git() -> dict[str, Any] | None:

@@ -51,7 +51,8 @@ class TensorBoard:
         for name, p in trainer.model.named_parameters():
             for kind, tensor in (("weights", p), ("gradients", p.grad)):
                 if tensor is not None and tensor.isfinite().all():
-                    self._writer.add_histogram(f"{kind}/{name}", tensor.detach().float(), trainer.step)
+                    values = tensor.detach().float()
+                    self._writer.add_histogram(f"{kind}/{name}", values, trainer.step, bins=64)
 
     def fit_end(self, trainer: Any) -> None:
         """Close the file."""
