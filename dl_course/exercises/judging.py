@@ -144,8 +144,8 @@ def _mistake(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Output
 
 
 def _fault(outputs: Outputs) -> tuple[Any, str]:
-    """What was raised, and its message but for the numbers: a ValueError alone explains nothing."""
-    return outputs.get("raised"), re.sub(r"\d+", "#", str(outputs.get("message", "")))
+    """What was raised, and its message but for numbers and addresses: a ValueError alone explains nothing."""
+    return outputs.get("raised"), re.sub(r"0x[0-9a-f]+|\d+", "#", str(outputs.get("message", "")))
 
 
 def _pairs(cases: Sequence[Case], outputs: Sequence[Outputs]) -> Iterator[tuple[Case, Outputs | None]]:

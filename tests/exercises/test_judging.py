@@ -12,7 +12,7 @@ from dl_course.exercises.probes.tools import called
 
 
 def refused(x):
-    raise ValueError(f"no sign {abs(x):.3f} is known")
+    raise ValueError(f"no sign {abs(x):.3f} is known at 0x7fab1")
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def test_a_mistake_that_explains_only_the_first_wrong_case_is_named_too(absolute
     )
 
 
-def test_an_error_is_explained_by_a_mistake_that_says_the_same_but_for_numbers(absolute):
+def test_an_error_is_explained_by_a_mistake_that_says_the_same_but_for_numbers_and_addresses(absolute):
     def same(x):
-        raise ValueError(f"no sign {x * x:.3f} is known")
+        raise ValueError(f"no sign {x * x:.3f} is known at 0x7cd20")
 
     def other(x):
         raise ValueError("not enough values to unpack")
