@@ -157,12 +157,28 @@ def test_more_dead_units_than_chance_makes_are_found(dead, ill):
     assert bool(model.dead_units(evidence(network))) == ill
 
 
+def samples_learnt(network):
+    """Train only the last layer, so that the units before it stay as they are."""
+    x, y = samples()
+    optimizer = torch.optim.LBFGS(network[2].parameters(), max_iter=200)
+
+    def loss():
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(network(x), y)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+
+
 @pytest.mark.parametrize("act, name", [(nn.Tanh, "tanh"), (nn.Sigmoid, "sigmoid")])
 def test_saturated_units_are_found_but_not_in_what_the_model_says_at_its_end(act, name):
     network = mlp(act=act)
     assert model.saturated_units(evidence(network)) is None
     network[0].weight.data.mul_(200)
     assert model.saturated_units(evidence(network)).where == name
+    samples_learnt(network)
+    assert model.saturated_units(evidence(network)) is None
     sure = mlp(nn.Sigmoid())
     sure[2].bias.data.fill_(99)
     assert model.saturated_units(evidence(sure)) is None

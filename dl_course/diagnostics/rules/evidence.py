@@ -230,10 +230,8 @@ class Evidence:
                 first, best = loss if math.isnan(first) else first, min(best, loss)
                 if best - floor <= 0.2 * (first - floor) or not math.isfinite(loss):
                     return first, best, floor
-                if thread_time() - start > 2 * PATIENCE:
-                    if rate == 1e-3:  # which is on its way still
-                        raise Skip("needs more steps than there is time for")
-                    return first, best, floor
+                if thread_time() - start > 3 * PATIENCE:  # it may be on its way still
+                    raise Skip("needs more steps than there is time for")
                 if step % 100 == 0:
                     if last - best < 0.05 * (last - floor):
                         break

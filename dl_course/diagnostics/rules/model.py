@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from dl_course.diagnostics.activations import dead_units as count_dead_units
 from dl_course.diagnostics.rules.evidence import MODAL, Evidence, flags_met
 from dl_course.diagnostics.rules.finding import Found, rule
+from dl_course.hooks import mapped
 
 BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
 BENDING += "Thresh|Rnn|Lstm|Gru"  # in autograd's names of operations
@@ -109,9 +110,12 @@ def saturated_units(e: Evidence) -> Found:
     """At most half the outputs of a sigmoid or tanh inside the model are within 1 % of the ends of its range.
 
     Inputs of variance 1, as Xavier's initialisation makes them, bring 2 % of tanh's there, none of sigmoid's.
+    Once learning has halved the loss of one answer for all, units may be as sure as that.
 
     Make what goes in smaller: normalise inputs, initialise by Xavier's rule; or take ReLU.
     """
+    if e.loss < 0.5 * e.loss_of(mapped(lambda t: t.detach().mean(0).expand_as(t), e.outputs)):
+        return None
     for node in reversed(e.graph[1:]):
         kind = type(node).__name__.partition("B")[0]
         if kind in ("Tanh", "Sigmoid"):
