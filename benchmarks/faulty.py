@@ -126,13 +126,6 @@ class TheirNet(nn.Module):
         return self.out(F.dropout(x, self.drop, self.training))
 
 
-def of_sigmoids(shape, classes):
-    model = TheirNet(shape, classes, act=torch.sigmoid)
-    for layer in (model.c1, model.c2, model.h):  # by PyTorch's default four layers of sigmoids hardly learn
-        nn.init.xavier_uniform_(layer.weight, gain=4)  # a sigmoid's slope is a quarter of tanh's
-    return model
-
-
 def vit(shape, classes, dice):
     patch = {28: 7, 32: 8}[shape[-1]]
     return models.VisionTransformer(
@@ -170,6 +163,12 @@ def normed_to_report(shape, classes, dice):
     return made[dice.integers(4)]()
 
 
+def bounded_to_report(shape, classes, dice):
+    if dice.random() < 0.6:
+        return TheirNet(shape, classes, act=torch.tanh)
+    return TheirNet(shape, classes, act=torch.sigmoid, norm=True)  # without a norm they hardly learn
+
+
 STYLES: dict[str, dict[str, Callable]] = {
     "tuning": {
         "plain": lambda s, c, d: mlp(s, c, d) if len(s) < 3 or d.random() < 0.6 else plain_cnn(s, c, d),
@@ -182,7 +181,7 @@ STYLES: dict[str, dict[str, Callable]] = {
         "plain": lambda s, c, d: TheirNet(s, c, depth=int(d.integers(2, 4))),
         "normed": lambda s, c, d: normed_to_report(s, c, d),
         "layernorm": vit,
-        "tanh": lambda s, c, d: TheirNet(s, c, act=torch.tanh) if d.random() < 0.6 else of_sigmoids(s, c),
+        "tanh": lambda s, c, d: bounded_to_report(s, c, d),
         "deep": lambda s, c, d: TheirNet(s, c, depth=int(d.integers(8, 12))),
         "deep sigmoid": lambda s, c, d: TheirNet(s, c, act=torch.sigmoid, depth=int(d.integers(7, 11))),
     },
