@@ -184,6 +184,15 @@ def test_validation_is_prepared_as_training_is(x, y, change, ill):
     assert bool(data.mismatch(evidence(x[:300], y[:300], (change(x[300:]), y[300:])))) == ill
 
 
+def test_means_of_eight_pictures_may_be_off_by_chance_those_of_300_may_not(x, y):
+    dice = torch.Generator().manual_seed(0)
+    bright = x + torch.randn(len(x), 1, 1, 1, generator=dice)  # some are bright as wholes, some dark
+    for start in range(300, 360, 8):
+        few = bright[start : start + 8], y[start : start + 8]
+        assert data.mismatch(evidence(bright[:300], y[:300], few)) is None
+    assert data.mismatch(evidence(bright[:300], y[:300], (bright[300:] + 1, y[300:]))) is not None
+
+
 def test_channels_in_the_other_order_are_found_though_means_and_stds_agree(x, y):
     x[:, 1] = (x[:, 0] + x[:, 1]) / 2**0.5  # red goes with green, blue with neither
     assert data.mismatch(evidence(x[:200], y[:200], (x[200:], y[200:]))) is None

@@ -358,6 +358,15 @@ def test_where_no_rate_helps_the_rate_is_not_to_blame():
     assert trial.cannot_overfit(case) is not None
 
 
+@pytest.mark.parametrize("classes", [4, 10])
+def test_labels_that_are_mixed_up_inside_the_loss_cannot_be_learnt_by_heart(classes):
+    x, y = samples(classes)
+    case = evidence(
+        mlp(outputs=classes), lambda o, y: F.cross_entropy(o, y[torch.randperm(len(y))]), x=x, y=y
+    )
+    assert trial.cannot_overfit(case) is not None
+
+
 @pytest.mark.parametrize("loss_fn", [
     nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.2), OneHot(),
     lambda o, y: F.mse_loss(o, F.one_hot(y, 4).float()),
