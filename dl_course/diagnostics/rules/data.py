@@ -190,7 +190,7 @@ def small_validation(e: Evidence) -> Found:
 def mismatch(e: Evidence) -> Found:
     """Channels' means agree to 0.3 std, stds to 1.3 times, as under mild augmentation; so does their order.
 
-    Pictures are bright or dark as wholes, so means of few are uncertain: 4 standard errors more are allowed.
+    Inputs are large or small as wholes, so figures of few are uncertain: 4 standard errors more are allowed.
 
     Give both loaders the same size, channel order and normalisation; only augmentation is for training alone.
     """
@@ -200,10 +200,12 @@ def mismatch(e: Evidence) -> Found:
     x, y, std = e.x, floats(e.val), torch.tensor(a["std by channel"]).clamp_min(1e-6)
     shift = ((torch.tensor(b["mean by channel"]) - torch.tensor(a["mean by channel"])) / std).abs().max()
     ratio = (torch.tensor(b["std by channel"]).clamp_min(1e-6) / std).log().abs().max().exp()
-    error = (x.flatten(1).mean(1).var() * (1 / len(x) + 1 / len(y))).sqrt() / std.min()
-    if shift > (limit := 0.3 + 4 * error) or ratio > 1.3:
+    means, powers = x.flatten(1).mean(1), x.flatten(1).square().mean(1)
+    errors = 4 * sqrt(1 / len(x) + 1 / len(y))
+    limits = 0.3 + errors * means.std() / std.min(), 1.3 + errors * powers.std() / powers.mean() / 2
+    if shift > limits[0] or ratio > limits[1]:
         text = f"channels differ by {shift:.2g} std in mean, {ratio:.2g} times in std"
-        return f"{text}; limits {limit:.2g}, 1.3"
+        return f"{text}; limits {limits[0]:.2g}, {limits[1]:.2g}"
     if x.dim() != 4 or x.shape[1] != 3:
         return None
     straight, turned = _errors(x, y), _errors(x, y.flip(1))

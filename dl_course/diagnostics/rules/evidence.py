@@ -233,7 +233,7 @@ class Evidence:
                 if thread_time() - start > 3 * PATIENCE:  # it may be on its way still
                     raise Skip("needs more steps than there is time for")
                 if step % 100 == 0:
-                    if last - best < 0.05 * (last - floor):
+                    if last - best < 0.02 * (last - floor):
                         break
                     last = best
         return first, best, floor
@@ -285,13 +285,10 @@ def joined(taken: list[Any], size: int) -> Any:
 
 
 def _floor(loss_fn: Any, outputs: Any, labels: Any) -> float:
-    """Return the least loss of any outputs, by descent on the outputs themselves; 0 where it goes below.
-
-    0 for a loss that is random, too: the least of many draws says what luck can do, not what learning can.
-    """
+    """Return the least loss of any outputs, by descent on the outputs themselves; 0 where it goes below."""
     drawn = [loss_fn(outputs, labels).item() for _ in range(4)]
     if max(drawn) - min(drawn) > 1e-3 * abs(max(drawn)):
-        return 0.0
+        return 0.0  # a random loss: the least of many draws says what luck can do, not what learning can
     free, least = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()], math.inf
     adam = torch.optim.Adam(free, 0.3)
     for _ in range(100):
