@@ -1,6 +1,6 @@
 """What every measurement returns, and how it takes a loader's batches apart."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -63,7 +63,7 @@ def order_kept(loader: Any) -> Iterator[list[torch.Generator]]:
             loader.epoch = epoch
 
 
-def batches(loader: Any, device: Any = "cpu") -> Iterator[tuple[tuple[Any, ...], Any]]:
+def batches(loader: Any, device: Any = "cpu") -> Generator[tuple[tuple[Any, ...], Any], None, None]:
     """Yield the batches, split; then put back what the loader drew and counted, as if it had not run."""
     with preserved_rng(), order_kept(loader):
         yield from (split(batch, device) for batch in loader)

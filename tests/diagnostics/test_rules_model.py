@@ -1,5 +1,7 @@
 """Rules on model, loss, optimizer and trial, each on both sides of its limit."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -349,6 +351,13 @@ def test_an_update_moves_weights():
 def test_the_learning_rate_is_neither_too_high_nor_too_low(made, low, high):
     case = evidence(mlp(), made=made)
     assert (bool(trial.too_low(case)), bool(trial.too_high(case))) == (low, high)
+
+
+@pytest.mark.parametrize("alike, ill", [(1.4, False), (0.3, True)])
+def test_of_a_small_loss_a_jump_counts_where_one_answer_for_all_would_cost_less(alike, ill):
+    runs = {1.0: ([0.29, 1.27, 0.2], 0.29, 0.2, 0.05)}
+    case = SimpleNamespace(alike=alike, trial=lambda rate: runs.get(rate, ([0.2] * 3, 0.29, 0.13, 0.05)))
+    assert bool(trial.too_high(case)) == ill
 
 
 def test_where_no_rate_helps_the_rate_is_not_to_blame():

@@ -45,9 +45,8 @@ class Evidence:
 
     def _sample(self, loader: Any, name: str) -> list[Any]:
         taken, samples, numbers, start = list[Any](), 0, 0, perf_counter()
-        stream: Any = batches(loader)
         try:
-            with closing(stream):
+            with closing(batches(loader)) as stream:
                 for batch in stream:
                     taken.append(mapped(torch.detach, batch))
                     x = next(tensors_in(batch))
@@ -143,6 +142,7 @@ class Evidence:
             return self.loss_fn(outputs, self.batch[1]).item()
 
     loss = cached_property(lambda self: self.loss_of(self.outputs))
+    alike = cached_property(lambda self: self.loss_of(mapped(lambda t: t.mean(0).expand_as(t), self.outputs)))
 
     @cached_property
     def softmax_in_loss(self) -> bool:

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from dl_course.diagnostics.activations import dead_units as count_dead_units
 from dl_course.diagnostics.rules.evidence import MODAL, Evidence, flags_met
 from dl_course.diagnostics.rules.finding import Found, rule
-from dl_course.hooks import mapped
 
 BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
 BENDING += "Thresh|Rnn|Lstm|Gru"  # in autograd's names of operations
@@ -114,7 +113,7 @@ def saturated_units(e: Evidence) -> Found:
 
     Make what goes in smaller: normalise inputs, initialise by Xavier's rule; or take ReLU.
     """
-    if e.loss < 0.5 * e.loss_of(mapped(lambda t: t.detach().mean(0).expand_as(t), e.outputs)):
+    if e.loss < 0.5 * e.alike:
         return None
     for node in reversed(e.graph[1:]):
         kind = type(node).__name__.partition("B")[0]

@@ -9,13 +9,14 @@ from dl_course.diagnostics.rules.finding import Found, rule
 
 @rule("lr-too-high", "error")
 def too_high(e: Evidence) -> Found:
-    """The loss falls by a tenth, does not jump to 3 times its start, and weights move by less than half their
-    size a step (1e-3 is usual); or no lower rate makes it fall, and has it a quarter lower all along.
+    """The loss falls by a tenth, does not jump to 3 times its start, or what one answer for all costs, and
+    weights move by less than half their size a step (1e-3 is usual); or no lower rate makes it fall, and has
+    it a quarter lower all along.
 
     Divide the learning rate by 10, twice if need be; or look for it: find_learning_rate.
     """
     losses, before, after, moved = e.trial(1.0)
-    if after < 0.9 * before and max(losses) < 3 * losses[0] and moved < 0.5 * STEPS:
+    if after < 0.9 * before and max(losses) < 3 * max(losses[0], e.alike) and moved < 0.5 * STEPS:
         return None
     others = [e.trial(rate) for rate in (0.1, 0.01, 1e-4)]
     good = [run for run in others if run[2] < before and not mean(run[0]) > 0.75 * mean(losses)]
