@@ -2,6 +2,7 @@
 
 import logging
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,12 @@ def _digits(split: str, root: Path, download: bool) -> Pictures:
 
 @cache
 def _resized_digits() -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    small = torch.from_numpy(bunch.images)[:, None] * (255 / 16)
-    return F.interpolate(small, size=28, mode="bilinear").round().byte(), torch.from_numpy(bunch.target)
+    sklearn = find_spec("sklearn")  # only its file is read: the package takes seconds to import
+    assert sklearn and sklearn.origin
+    table = np.loadtxt(Path(sklearn.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    small = torch.from_numpy(table[:, :-1]).view(-1, 1, 8, 8) * (255 / 16)
+    images = F.interpolate(small, size=28, mode="bilinear").round().byte()
+    return images, torch.from_numpy(table[:, -1]).long()
 
 
 def _generated(name: str, split: str, root: Path, download: bool) -> Pictures:
