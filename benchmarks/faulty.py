@@ -172,16 +172,16 @@ def bounded_to_report(shape, classes, dice):
 STYLES: dict[str, dict[str, Callable]] = {
     "tuning": {
         "plain": lambda s, c, d: mlp(s, c, d) if len(s) < 3 or d.random() < 0.6 else plain_cnn(s, c, d),
-        "normed": lambda s, c, d: normed_for_tuning(s, c, d),
+        "normed": normed_for_tuning,
         "tanh": lambda s, c, d: (mlp if len(s) < 3 or d.random() < 0.5 else plain_cnn)(s, c, d, act=nn.Tanh),
         "deep": lambda s, c, d: mlp(s, c, d, hidden=[64] * int(d.integers(7, 12))),
         "deep sigmoid": lambda s, c, d: mlp(s, c, d, act=nn.Sigmoid, hidden=[64] * int(d.integers(6, 10))),
     },
     "reported": {
         "plain": lambda s, c, d: TheirNet(s, c, depth=int(d.integers(2, 4))),
-        "normed": lambda s, c, d: normed_to_report(s, c, d),
+        "normed": normed_to_report,
         "layernorm": vit,
-        "tanh": lambda s, c, d: bounded_to_report(s, c, d),
+        "tanh": bounded_to_report,
         "deep": lambda s, c, d: TheirNet(s, c, depth=int(d.integers(8, 12))),
         "deep sigmoid": lambda s, c, d: TheirNet(s, c, act=torch.sigmoid, depth=int(d.integers(7, 11))),
     },

@@ -25,6 +25,8 @@ from dl_course.authoring.release import release
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSON = ROOT / "solutions" / "02_neural_basics.py"
+TURN = 10  # submissions
+GRADE = ("dl_course.cli", "grade", "submitted", "--chapter", "02", "--seed", "benchmark")
 CALM = os.environ | {"OMP_NUM_THREADS": "1", "DL_COURSE_OFFLINE": "1"}
 CALM["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{CALM['PATH']}"  # for alembic
 AS_RELEASED = """\
@@ -35,9 +37,6 @@ c.GenerateAssignment.preprocessors = [LockCells, CheckCellMetadata, ComputeCheck
 c.Execute.timeout = c.Execute.startup_timeout = c.Execute.iopub_timeout = 600  # on a busy machine
 """
 WRONG = {"x @ w + b": "x @ w", "np.maximum(x, 0)": "np.abs(x)", "axis=0": "axis=1", " -= ": " += "}
-
-
-TURN = 10  # submissions
 
 
 def hand_in(course: Path, students: range) -> None:
@@ -84,10 +83,8 @@ def main() -> None:
             (course / "nbgrader_config.py").write_text(AS_RELEASED)
             seconds(course, "nbgrader", "generate_assignment", "week2")
             taken["nbgrader autograde"] += seconds(course, "nbgrader", "autograde", "week2")
-            grade = ("dl_course.cli", "grade", "submitted", "--chapter", "02", "--seed", "benchmark")
             for jobs in "12":
-                spent = seconds(course, *grade, "-o", jobs, "--jobs", jobs)
-                taken[f"dl-course grade --jobs {jobs}"] += spent
+                taken[f"dl-course grade --jobs {jobs}"] += seconds(course, *GRADE, "-o", jobs, "--jobs", jobs)
         print(", ".join(f"{what} {spent:.1f} s" for what, spent in taken.items()), flush=True)
     print(f"{count} submissions of chapter 02, {os.cpu_count()} cores")
     for what, spent in taken.items():

@@ -36,11 +36,8 @@ Resources = dict[str, Any]
 
 def configure(c: Any) -> None:
     """Set in nbgrader's configuration `c` what makes its marks the judge's."""
-    beside = [
-        str(Path(sys.executable).parent),
-        os.environ.get("PATH", ""),
-    ]  # where alembic lies
-    os.environ["PATH"] = os.pathsep.join(beside)
+    alembic = Path(sys.executable).parent  # nbgrader starts it by its bare name
+    os.environ["PATH"] = os.pathsep.join([str(alembic), os.environ.get("PATH", "")])
     ours = preprocessors
     c.GenerateAssignment.preprocessors = [ours.LockCells, ours.ClearOutput, ours.CheckCellMetadata]
     c.GenerateAssignment.preprocessors += [ours.ComputeChecksums, ours.SaveCells]

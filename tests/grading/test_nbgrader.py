@@ -23,6 +23,7 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import CsvExportPlugin
 from traitlets.config import PyFileConfigLoader
 
+from dl_course.exercises import checks
 from dl_course.exercises.judging import Exercise
 from dl_course.grading import nbgrader_course
 
@@ -211,7 +212,7 @@ def course(tmp_path_factory):
         CsvExportPlugin(to=str(root / "grades.csv")).export(gradebook)
     yield SimpleNamespace(root=root, config=config, folders=folders)
     del Exercise.registered["middle"]
-    for name in [name for name in sys.modules if name.startswith("dl_course_private")]:
+    for name in [name for name in sys.modules if name.startswith(checks.PRIVATE)]:
         del sys.modules[name]
 
 
