@@ -262,17 +262,6 @@ def test_a_model_that_cannot_be_copied_is_said_to_be_so(data):
     assert not report.faults and "deepcopy" in report.skipped["initial-loss"]
 
 
-def test_the_least_loss_is_the_loss_functions_own(data):
-    model = network()
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    given = dict(optimizer=optimizer, scheduler=None, seed=0)
-    smooth = nn.CrossEntropyLoss(label_smoothing=0.1)
-    floor = Evidence(model, data[0], smooth, **given).overfit[2]
-    q = torch.tensor([0.925, 0.025, 0.025, 0.025])
-    assert floor == pytest.approx(-(q * q.log()).sum().item(), abs=0.01)
-    assert Evidence(model, data[0], nn.CrossEntropyLoss(), **given).overfit[2] == pytest.approx(0, abs=0.01)
-
-
 def test_every_fault_of_the_vocabulary_has_a_rule_with_its_reason_and_its_advice():
     rules = CHECKS + CURVES
     assert {rule.fault for rule in rules} == set(FAULTS)

@@ -197,3 +197,11 @@ def test_channels_in_the_other_order_are_found_though_means_and_stds_agree(x, y)
     x[:, 1] = (x[:, 0] + x[:, 1]) / 2**0.5  # red goes with green, blue with neither
     assert data.mismatch(evidence(x[:200], y[:200], (x[200:], y[200:]))) is None
     assert "other order" in data.mismatch(evidence(x[:200], y[:200], (x[200:].flip(1), y[200:]))).evidence
+
+
+def test_the_order_of_channels_shows_where_only_the_colors_tell(x, y):
+    colors = torch.tensor([[1.0, 0, -1], [0, -1, 1], [-1, 1, 0]])  # turned, they agree in means and products
+    dice = torch.Generator().manual_seed(0)
+    x = colors[torch.randint(3, (300, 8, 8), generator=dice)].permute(0, 3, 1, 2)
+    assert data.mismatch(evidence(x[:200], y[:200], (x[200:], y[200:300]))) is None
+    assert data.mismatch(evidence(x[:200], y[:200], (x[200:].flip(1), y[200:300]))) is not None

@@ -1,5 +1,6 @@
 """Rules on model, loss, optimizer and trial, each on both sides of its limit."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -382,6 +383,63 @@ def test_labels_that_are_mixed_up_inside_the_loss_cannot_be_learnt_by_heart(clas
 ])  # fmt: skip
 def test_sixteen_samples_are_learnt_by_heart_whatever_the_floor_of_the_loss(loss_fn):
     assert trial.cannot_overfit(evidence(mlp(), loss_fn)) is None
+
+
+def test_the_least_loss_is_the_loss_functions_own():
+    outputs, y = torch.randn(16, 4), torch.arange(16) % 4
+    q = torch.tensor([0.925, 0.025, 0.025, 0.025])
+    smooth = trial._least(nn.CrossEntropyLoss(label_smoothing=0.1), outputs, y)
+    assert smooth == pytest.approx(-(q * q.log()).sum().item(), abs=0.01)
+    assert trial._least(nn.CrossEntropyLoss(), outputs, y) == pytest.approx(0, abs=0.01)
+
+
+def test_the_least_loss_of_one_answer_for_all_is_the_entropy_of_the_labels():
+    outputs, y = torch.randn(16, 4).mean(0).expand(16, 4), torch.tensor([0] * 8 + [1] * 4 + [2] * 4)
+    least = trial._least(nn.CrossEntropyLoss(), outputs, y, lambda g: g.mean(0).expand_as(g))
+    assert least == pytest.approx(1.5 * math.log(2), abs=0.01)
+
+
+@pytest.mark.parametrize("depth, width, scale, loss_fn, drop", [
+    (3, 64, 0.0, OneHot(), 0.0), (3, 64, 0.0, OneHot(), 0.5), (4, 16, 1.0, nn.CrossEntropyLoss(), 0.0),
+])  # fmt: skip
+def test_a_slow_learner_is_not_taken_for_one_that_cannot_learn(depth, width, scale, loss_fn, drop):
+    torch.manual_seed(0)
+    sigmoids = [layer for _ in range(depth) for layer in (nn.Linear(width, width), nn.Sigmoid())]
+    slow = nn.Sequential(nn.Linear(12, width), nn.Sigmoid(), *sigmoids, nn.Dropout(drop), nn.Linear(width, 4))
+    for parameter in slow[-1].parameters():
+        parameter.data.mul_(scale)
+    assert trial.cannot_overfit(evidence(slow, loss_fn)) is None
+
+
+@pytest.mark.parametrize("end", [
+    lambda o: o.mean(0, keepdim=True).expand_as(o), lambda o: 0.01 * o.tanh(),
+    lambda o: F.dropout(o, 0.98),
+])  # fmt: skip
+def test_what_loses_the_inputs_on_its_way_learns_nothing_by_heart(end):
+    assert trial.cannot_overfit(evidence(Then(mlp(), end))) is not None
+
+
+@pytest.mark.parametrize("steps, rate, mixed, ill", [
+    (60, 1e-3, True, True), (30, 1e-3, True, None), (60, 1e-3, False, None), (60, 2e-2, False, False),
+])  # fmt: skip
+def test_where_time_ends_first_what_is_on_its_way_gets_no_verdict(monkeypatch, steps, rate, mixed, ill):
+    calls = iter(range(10**6))
+    monkeypatch.setattr(trial, "thread_time", lambda: next(calls))  # a second a step
+    monkeypatch.setattr(trial, "SECONDS", steps)
+    monkeypatch.setattr(trial, "ATTEMPTS", [(rate, True)])
+    case = evidence(Then(mlp(), lambda o: o[torch.randperm(len(o))] if mixed else o))
+    if ill is None:
+        with pytest.raises(Skip, match="more steps"):
+            trial.cannot_overfit(case)
+    else:
+        assert bool(trial.cannot_overfit(case)) == ill
+
+
+def test_an_integer_beside_the_outputs_is_no_hindrance():
+    pair = Then(mlp(), lambda o: (o, o.argmax(1)))
+    case = evidence(pair, lambda o, y: F.cross_entropy(o[0], y), made=sgd)
+    assert case.alike == pytest.approx(evidence(mlp()).alike) and trial.cannot_overfit(case) is None
+    assert trial.too_high(case) is None and trial.too_low(case) is None
 
 
 @pytest.mark.parametrize("build", [resnet18, mobilenet_v2])

@@ -209,12 +209,17 @@ def mismatch(e: Evidence) -> Found:
     if x.dim() != 4 or x.shape[1] != 3:
         return None
     straight, turned = _errors(x, y), _errors(x, y.flip(1))
-    text = f"channels are {straight:.0f} standard errors off, in the other order {turned:.0f}"
-    return straight > max(5, 2 * turned) and f"{text}; limits 5 and twice"
+    text = f"shares of colors are {straight:.1f} standard errors off, in the other order {turned:.1f}"
+    return straight > max(2.5, 2 * turned) and f"{text}; limits 2.5 and twice"
 
 
 def _errors(x: Tensor, y: Tensor) -> float:
-    """Return how far means of channels and of their products are apart, in standard errors, on average."""
-    a, b = (torch.cat([t.mean((2, 3)), torch.einsum("nchw,ndhw->ncd", t, t).flatten(1)], 1) for t in (x, y))
-    error = (a.var(0) / len(a) + b.var(0) / len(b)).sqrt()
-    return ((a.mean(0) - b.mean(0)) / error).square().mean().sqrt().item()
+    """Return how far the shares of 27 colors are apart, in standard errors: channels low, middle or high."""
+    middle, half = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True) / 2
+    shares = list[Tensor]()
+    for each in (x, y):
+        red, green, blue = ((each > middle - half).long() + (each > middle + half)).flatten(2).unbind(1)
+        color = 9 * red + 3 * green + blue + 27 * torch.arange(len(each), device=each.device)[:, None]
+        shares.append(color.flatten().bincount(minlength=27 * len(each)).view(-1, 27) / color.shape[1])
+    error = torch.cat(shares).std(0) * sqrt(1 / len(x) + 1 / len(y))
+    return ((shares[0].mean(0) - shares[1].mean(0)) / error).square().nanmean().sqrt().item()

@@ -142,7 +142,7 @@ class Evidence:
             return self.loss_fn(outputs, self.batch[1]).item()
 
     loss = cached_property(lambda self: self.loss_of(self.outputs))
-    alike = cached_property(lambda self: self.loss_of(mapped(lambda t: t.mean(0).expand_as(t), self.outputs)))
+    alike = cached_property(lambda self: self.loss_of(mapped(mean_answer, self.outputs)))
 
     @cached_property
     def softmax_in_loss(self) -> bool:
@@ -212,32 +212,6 @@ class Evidence:
             stepped(model.train(), self.batch, loss_fn, optimizer)
         return norms, flags, any(not p.equal(w) for p, w in zip(model.parameters(), was, strict=True))
 
-    @cached_property
-    def overfit(self) -> tuple[float, float, float]:
-        """Loss on 16 samples at the start, the least reached at good rates, and the least the loss can be."""
-        batch, outputs = joined([self.batch], 16), mapped(lambda t: t.detach()[:16].clone(), self.outputs)
-        floor = _floor(self.copies()[2], outputs, batch[1])
-        first, best, start = math.nan, math.inf, thread_time()
-        for rate in (1e-3, 1e-2, 1e-4):
-            model, optimizer, loss_fn = self.training()
-            own = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer else None
-            learning = [p for p in model.parameters() if p.requires_grad and (own is None or id(p) in own)]
-            if not learning:
-                raise Skip("needs an optimizer with parameters of the model that learn")
-            adam, last = torch.optim.Adam(learning, rate), math.inf
-            for step in range(1, 1000):
-                loss = stepped(model, batch, loss_fn, adam)
-                first, best = loss if math.isnan(first) else first, min(best, loss)
-                if best - floor <= 0.2 * (first - floor) or not math.isfinite(loss):
-                    return first, best, floor
-                if thread_time() - start > 3 * PATIENCE:  # it may be on its way still
-                    raise Skip("needs more steps than there is time for")
-                if step % 100 == 0:
-                    if last - best < 0.02 * (last - floor):
-                        break
-                    last = best
-        return first, best, floor
-
 
 @contextmanager
 def flags_met(model: nn.Module) -> Iterator[set[bool]]:
@@ -251,11 +225,15 @@ def flags_met(model: nn.Module) -> Iterator[set[bool]]:
         yield flags
 
 
-def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any) -> float:
-    """Make one step, and return the loss before it."""
+def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any, pull: Any = None) -> float:
+    """Make one step, and return the loss before it; ``pull`` changes the outputs' gradients."""
     optimizer.zero_grad()
     inputs, labels = mapped(torch.clone, batch)
-    loss = loss_fn(model(*inputs), labels)
+    outputs = model(*inputs)
+    for each in tensors_in(outputs) if pull else []:
+        if each.requires_grad:
+            each.register_hook(pull)
+    loss = loss_fn(outputs, labels)
     if loss.requires_grad and loss.isfinite():
         loss.backward()
         optimizer.step()
@@ -266,6 +244,11 @@ def spread(value: Any) -> float:
     """Return the std over samples of the first tensor, as root mean square over all else."""
     x = next(tensors_in(value)).detach().float()
     return x.std(0).square().mean().sqrt().item() if x.dim() and len(x) > 1 else 0.0
+
+
+def mean_answer(outputs: Tensor) -> Tensor:
+    """Return the mean over samples (N, …), for each of them; integers as they are."""
+    return outputs.mean(0).expand_as(outputs) if outputs.is_floating_point() else outputs
 
 
 def floats(taken: list[Any]) -> Tensor:
@@ -282,19 +265,3 @@ def joined(taken: list[Any], size: int) -> Any:
     rows = rows if len({tuple(t.shape[1:] for t in row) for row in rows}) == 1 else rows[:1]
     columns = iter([torch.cat(column)[:size] for column in zip(*rows, strict=True)])
     return mapped(lambda tensor: next(columns), taken[0])
-
-
-def _floor(loss_fn: Any, outputs: Any, labels: Any) -> float:
-    """Return the least loss of any outputs, by descent on the outputs themselves; 0 where it goes below."""
-    drawn = [loss_fn(outputs, labels).item() for _ in range(4)]
-    if max(drawn) - min(drawn) > 1e-3 * abs(max(drawn)):
-        return 0.0  # a random loss: the least of many draws says what luck can do, not what learning can
-    free, least = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()], math.inf
-    adam = torch.optim.Adam(free, 0.3)
-    for _ in range(100):
-        adam.zero_grad()
-        loss = loss_fn(outputs, labels)
-        loss.backward()
-        adam.step()
-        least = min(least, loss.item())
-    return max(0.0, least)

@@ -1,10 +1,24 @@
 """Rules on a short trial, on copies: can it learn, and at this rate?"""
 
-from math import isfinite
+from math import inf, isfinite
 from statistics import mean
+from time import thread_time
+from typing import Any
 
-from dl_course.diagnostics.rules.evidence import STEPS, Evidence
-from dl_course.diagnostics.rules.finding import Found, rule
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from dl_course.diagnostics.rules.evidence import STEPS, Evidence, joined, mean_answer, stepped
+from dl_course.diagnostics.rules.finding import Found, Skip, rule
+from dl_course.hooks import mapped, tensors_in
+
+# Adam's rate, and whether it follows what pulls all samples the same way. That is served first, and can
+# leave units at their limits, with hundreds of steps to come back. Without it for ALONE steps, and then with
+# a LITTLE of it, networks tell samples apart at once; yet most need no such care.
+ATTEMPTS = ((1e-3, True), (1e-2, False), (3e-3, False), (1e-4, True))
+ALONE, LITTLE = 50, 0.03
+SECONDS, FEW, MANY = 3.0, 40, 1000  # of an attempt: of this thread; steps that say something, and the most
 
 
 @rule("lr-too-high", "error")
@@ -45,10 +59,72 @@ def too_low(e: Evidence) -> Found:
 def cannot_overfit(e: Evidence) -> Found:
     """A network that works learns 16 samples by heart, to 80 % of the way to the least loss there can be.
 
-    It has Adam, at three rates, and as many steps as 100 more bring it 2 % on.
+    It has Adam, at four rates, and as many steps as bring it on: the later half of them by 2 %. Where its
+    time ends first, and it does 5 % better than one answer for all, there is no verdict.
 
     Something cuts the way from input to loss: go through forward, labels and loss with these 16 samples.
     """
-    first, best, floor = e.overfit
-    missed = isfinite(first) and first - floor > 1e-3 and best - floor > 0.2 * (first - floor)
-    return missed and f"from {first:.3g} the loss came to {best:.3g}; the least possible is {floor:.3g}"
+    batch, outputs = joined([e.batch], 16), mapped(lambda t: t.detach()[:16], e.outputs)
+    loss_fn, best, late = e.copies()[2], inf, False
+    first, floor = loss_fn(outputs, batch[1]).item(), _least(loss_fn, outputs, batch[1])
+    alike = _least(loss_fn, mapped(mean_answer, outputs), batch[1], lambda g: g.mean(0).expand_as(g))
+    goal = floor + max(1e-3, 0.2 * (first - floor))
+    for rate, common in ATTEMPTS:
+        losses, on_its_way = _attempt(e, batch, rate, common, goal)
+        best = min(best, *losses)
+        if not best > goal:
+            return None
+        late |= on_its_way and (len(losses) < FEW or alike - mean(losses[-20:]) > 0.05 * (alike - floor))
+    if late:
+        raise Skip("needs more steps than there is time for")
+    return f"from {first:.3g} the loss came to {best:.3g}; the least possible is {floor:.3g}"
+
+
+def _attempt(e: Evidence, batch: Any, rate: float, common: bool, goal: float) -> tuple[list[float], bool]:
+    """Return the losses of learning the batch by heart, and whether only time ended it."""
+    model, optimizer, loss_fn = e.training()
+    own = {id(p) for group in optimizer.param_groups for p in group["params"]} if optimizer else None
+    learning = [p for p in model.parameters() if p.requires_grad and (own is None or id(p) in own)]
+    if not learning:
+        raise Skip("needs an optimizer with parameters of the model that learn")
+    adam, losses, end = torch.optim.Adam(learning, rate), list[float](), thread_time() + SECONDS
+    while thread_time() < end:
+        left_out = 0.0 if common else 1 - LITTLE * (len(losses) >= ALONE)
+        with _NoDropout():
+            losses.append(stepped(model, batch, loss_fn, adam, lambda g, out=left_out: g - out * g.mean(0)))
+        half = len(losses) // 2
+        if not losses[-1] > goal or len(losses) == MANY:
+            return losses, False
+        if half >= 50 and half % 25 == 0:
+            was, now = mean(losses[half - 20 : half]), mean(losses[-20:])
+            if was - now < 0.02 * (was - goal):
+                return losses, False
+    return losses, True
+
+
+class _NoDropout(TorchFunctionMode):
+    """Leaves out dropout, which is to make learning by heart hard; but not what drops more than half."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d) and kwargs["p"] <= 0.5:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _least(loss_fn: Any, outputs: Any, labels: Any, pull: Any = None) -> float:
+    """Return the least loss of any outputs, by descent on the outputs themselves; 0 where it goes below."""
+    outputs = mapped(lambda t: t.detach().clone(), outputs)
+    drawn = [loss_fn(outputs, labels).item() for _ in range(4)]
+    if max(drawn) - min(drawn) > 1e-3 * abs(max(drawn)):
+        return 0.0  # a random loss: the least of many draws says what luck can do, not what learning can
+    free, least = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()], inf
+    adam = torch.optim.Adam(free, 0.3)
+    for _ in range(100):
+        adam.zero_grad()
+        loss = loss_fn(outputs, labels)
+        loss.backward()
+        for each in free if pull else []:
+            each.grad = pull(each.grad)
+        adam.step()
+        least = min(least, loss.item())
+    return max(0.0, least)
