@@ -784,9 +784,15 @@ table = table.assign(share=(table["ms itself"] / table["ms itself"].sum()).map("
 table.sort_values("ms itself", ascending=False).head(8).round(1)
 
 # %% [markdown]
-# The `DataLoader`'s own time is Python, at work on one picture after another. And look for `grid_sampler`, which
-# turns and shifts pictures. It was called once for *each picture*. A convolution is called once a layer for a whole
-# batch.
+# The `DataLoader`'s own time is Python, at work on one picture after another. Each is turned and shifted by
+# `grid_sampler`. How often is that called in eight steps, and how often a convolution?
+
+# %%
+calls = {event.key: event.count for event in slow}
+print({name: calls[f"aten::{name}"] for name in ("grid_sampler", "convolution")})
+
+# %% [markdown]
+# One once for *each picture*, the other once a layer for a whole batch.
 #
 # Chapter 06 had the remedy: wobble a batch at once. One matrix for each picture, one call for all.
 

@@ -21,10 +21,11 @@ def checkup(
 ) -> Report:  # fmt: skip
     """Return what is wrong with a network, its data or its training, found on copies in a few seconds.
 
-    loss_fn(outputs, labels) · loaders: of (inputs, labels) · optimizer, scheduler: as training will use them,
-    judged at the schedule's highest rate · train_step(model, batch, optimizer): your
-    own update, zero_grad() to step() · eval_step(model, batch): your evaluation of a batch, with the model
-    as training leaves it · seed: of the trials' random numbers.
+    loss_fn(outputs, labels) · loaders: of (inputs, labels), inputs a tensor or several in a tuple, or of
+    (input, input, …, labels) · optimizer, scheduler: as training will use them, judged at the schedule's
+    highest rate · train_step(model, batch, optimizer): your own update, zero_grad() to step() ·
+    eval_step(model, batch): your evaluation of a batch, with the model as training leaves it · seed: of the
+    trials' random numbers.
     What cannot be looked for, for want of an argument or as something raised, is in ``report.skipped``. The
     caller's model, optimizer, scheduler, loaders and random state stay as they were; an iterator is used up.
     Takes a few seconds, at most about half a minute on two cores, with networks of the size of this course's.

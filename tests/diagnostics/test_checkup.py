@@ -224,6 +224,26 @@ def test_several_inputs_a_dict_of_outputs_and_a_function_as_loss_are_fine():
     assert "lr-too-high" in hot.faults
 
 
+def test_batches_of_several_inputs_and_labels_without_a_tuple_around_the_inputs_are_fine():
+    torch.manual_seed(0)
+    model, met = Two(), []
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    loss = lambda outputs, labels: F.cross_entropy(outputs["logits"], labels)  # noqa: E731
+
+    def own_step(model, batch, optimizer):
+        a, b, y = batch
+        met.append(len(y))
+        optimizer.zero_grad()
+        loss(model(a, b), y).backward()
+        optimizer.step()
+
+    x, y = samples()
+    batches = DataLoader(TensorDataset(x[:, :6], x[:, 6:], y), 32, shuffle=True)
+    report = checkup(model, batches, loss, optimizer=optimizer, train_step=own_step)
+    assert not report.faults and met and "needs train_step=" not in report.skipped.values()
+    assert not any("Error" in why for why in report.skipped.values())
+
+
 def test_regression_has_nothing_to_do_with_classes():
     torch.manual_seed(0)
     x, _ = samples()

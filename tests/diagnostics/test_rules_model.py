@@ -435,6 +435,16 @@ def test_where_time_ends_first_what_is_on_its_way_gets_no_verdict(monkeypatch, s
         assert bool(trial.cannot_overfit(case)) == ill
 
 
+@pytest.mark.parametrize("between, ill", [((), False), ((nn.Sigmoid(), nn.Threshold(2, 0.5)), True)])
+def test_probabilities_are_learnt_by_heart_too(between, ill):
+    x, y = samples()
+    case = evidence(mlp(*between, nn.Sigmoid(), outputs=1), nn.BCELoss(), x=x, y=(y[:, None] > 1).float())
+    assert bool(trial.cannot_overfit(case)) == ill
+    soft = torch.rand(16, 1, generator=torch.Generator().manual_seed(0))
+    entropy = -(soft * soft.log() + (1 - soft) * (1 - soft).log()).mean().item()
+    assert trial._least(nn.BCELoss(), torch.full((16, 1), 0.5), soft) == pytest.approx(entropy, abs=0.01)
+
+
 def test_an_integer_beside_the_outputs_is_no_hindrance():
     pair = Then(mlp(), lambda o: (o, o.argmax(1)))
     case = evidence(pair, lambda o, y: F.cross_entropy(o[0], y), made=sgd)

@@ -34,7 +34,7 @@ class Evidence:
 
     def __init__(self, model: nn.Module, train_loader: Any, loss_fn: Any, **given: Any) -> None:
         self.model, self.train_loader, self.loss_fn, self.given = model, train_loader, loss_fn, given
-        self.notes, self.device = list[str](), device_of(model)
+        self.notes, self.device, self.flat = list[str](), device_of(model), False
         self.trial, self.practice = cache(self._trial), cache(self._practice)
 
     def need(self, name: str) -> Any:
@@ -47,9 +47,11 @@ class Evidence:
         taken, samples, numbers, start = list[Any](), 0, 0, perf_counter()
         try:
             with closing(batches(loader)) as stream:
-                for batch in stream:
-                    taken.append(mapped(torch.detach, batch))
-                    x = next(tensors_in(batch))
+                for inputs, labels in stream:
+                    if labels is None and len(inputs) > 2:  # (input, …, labels): a loss needs labels
+                        inputs, labels, self.flat = inputs[:-1], inputs[-1], True
+                    taken.append(mapped(torch.detach, (inputs, labels)))
+                    x = next(tensors_in(inputs))
                     samples, numbers = samples + len(x), numbers + x.numel()
                     if samples >= SAMPLES or numbers >= NUMBERS or perf_counter() - start > SECONDS:
                         break
@@ -71,7 +73,7 @@ class Evidence:
     def whole(self) -> Any:
         """``batch`` as loaders give it, with an input alone in no tuple."""
         inputs, labels = self.batch
-        return (inputs[0] if len(inputs) == 1 else inputs), labels
+        return (*inputs, labels) if self.flat else ((inputs[0] if len(inputs) == 1 else inputs), labels)
 
     @cached_property
     def labels(self) -> Tensor:
@@ -126,15 +128,7 @@ class Evidence:
             raise Skip("is for outputs (N, C), C > 1")
         return self.outputs.detach()
 
-    @cached_property
-    def graph(self) -> list[Any]:
-        """The operations of a forward pass, as autograd recorded them, from the last to the first."""
-        seen, todo = dict[Any, None](), [each.grad_fn for each in tensors_in(self.outputs)]
-        while todo:
-            if (node := todo.pop()) is not None and node not in seen:
-                seen[node] = None
-                todo += [each for each, _ in node.next_functions]
-        return list(seen)
+    graph = cached_property(lambda self: operations(self.outputs))
 
     def loss_of(self, outputs: Any) -> float:
         """Return the loss of any outputs with the labels of ``batch``."""
@@ -238,6 +232,16 @@ def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any, pull: An
         loss.backward()
         optimizer.step()
     return loss.item()
+
+
+def operations(result: Any) -> list[Any]:
+    """Return the operations that made tensors, as autograd recorded them, from the last to the first."""
+    seen, todo = dict[Any, None](), [each.grad_fn for each in tensors_in(result)]
+    while todo:
+        if (node := todo.pop()) is not None and node not in seen:
+            seen[node] = None
+            todo += [each for each, _ in node.next_functions]
+    return list(seen)
 
 
 def spread(value: Any) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from dl_course.diagnostics.rules.evidence import STEPS, Evidence, joined, mean_answer, stepped
+from dl_course.diagnostics.rules.evidence import STEPS, Evidence, joined, mean_answer, operations, stepped
 from dl_course.diagnostics.rules.finding import Found, Skip, rule
 from dl_course.hooks import mapped, tensors_in
 
@@ -118,7 +118,9 @@ def _least(loss_fn: Any, outputs: Any, labels: Any, pull: Any = None) -> float:
     if max(drawn) - min(drawn) > 1e-3 * abs(max(drawn)):
         return 0.0  # a random loss: the least of many draws says what luck can do, not what learning can
     free, least = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()], inf
-    adam = torch.optim.Adam(free, 0.3)
+    made = [type(node).__name__ for node in operations(loss_fn(outputs, labels))]
+    probable = any(name.startswith("BinaryCrossEntropyBackward") for name in made)  # nothing but 0 to 1
+    adam = torch.optim.Adam(free, 0.02 if probable else 0.3)
     for _ in range(100):
         adam.zero_grad()
         loss = loss_fn(outputs, labels)
@@ -126,5 +128,7 @@ def _least(loss_fn: Any, outputs: Any, labels: Any, pull: Any = None) -> float:
         for each in free if pull else []:
             each.grad = pull(each.grad)
         adam.step()
+        for each in free if probable else []:
+            each.data.clamp_(0, 1)
         least = min(least, loss.item())
     return max(0.0, least)
