@@ -531,7 +531,8 @@ def _(p, dice):
 
 @plant("saturated-units", "tanh")
 def _(p, dice):
-    layers = weighted(p)[:-1]
+    undone = p.model.c2 if getattr(p.model, "bn", None) is not None else None  # by the BatchNorm behind it
+    layers = [layer for layer in weighted(p)[:-1] if layer is not undone]
     with torch.no_grad():
         layer = layers[int(dice.integers(len(layers)))]
         if dice.random() < 0.5:
