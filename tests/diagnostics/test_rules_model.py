@@ -361,6 +361,20 @@ def test_of_a_small_loss_a_jump_counts_where_one_answer_for_all_would_cost_less(
     assert bool(trial.too_high(case)) == ill
 
 
+@pytest.mark.parametrize("alike, ill", [(2.27, False), (1.99, True), (1.6, True)])
+def test_what_has_learnt_may_lose_it_down_to_one_answer_for_all(alike, ill):
+    runs = {1.0: ([1.5, 2.6, 2.2], 1.55, 2.24, 0.05)}
+    case = SimpleNamespace(alike=alike, trial=lambda rate: runs.get(rate, ([1.3] * 3, 1.55, 1.06, 0.05)))
+    assert bool(trial.too_high(case)) == ill
+
+
+@pytest.mark.parametrize("moved, ill", [(1e-6, True), (5e-4, False)])
+def test_a_rate_that_moves_the_weights_is_not_too_low_though_the_loss_waits(moved, ill):
+    runs = {1.0: ([2.37] * 40, 2.366, 2.3665, 40 * moved)}
+    case = SimpleNamespace(trial=lambda rate: runs.get(rate, ([2.3] * 40, 2.366, 2.346, 0.5)))
+    assert bool(trial.too_low(case)) == ill
+
+
 def test_where_no_rate_helps_the_rate_is_not_to_blame():
     mixed = Then(mlp(), lambda o: o[torch.randperm(len(o))])
     case = evidence(mixed, made=sgd)
