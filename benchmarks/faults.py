@@ -43,7 +43,7 @@ def arguments():
     parser.add_argument("--healthy", type=int, default=300)
     given = parser.parse_args()
     if given.short:  # of the smaller half: to see that it still works, not how well
-        given.tuning, given.cases, given.healthy = True, 1, 10
+        given.tuning, given.first, given.cases, given.healthy = True, 101, 1, 5
     return given
 
 
