@@ -792,7 +792,7 @@ calls = {event.key: event.count for event in slow}
 print({name: calls[f"aten::{name}"] for name in ("grid_sampler", "convolution")})
 
 # %% [markdown]
-# One once for *each picture*, the other once a layer for a whole batch.
+# The first once for *each picture*, the second once a layer, for a whole batch.
 #
 # Chapter 06 had the remedy: wobble a batch at once. One matrix for each picture, one call for all.
 
