@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import VisionTransformer, mobilenet_v2, resnet18
 
 from dl_course.diagnostics.rules import loss, model, optimizer, trial
-from dl_course.diagnostics.rules.evidence import Evidence
+from dl_course.diagnostics.rules.evidence import Evidence, mean_answer
 from dl_course.diagnostics.rules.finding import Skip
 
 
@@ -408,9 +408,18 @@ def test_the_least_loss_is_the_loss_functions_own():
 
 
 def test_the_least_loss_of_one_answer_for_all_is_the_entropy_of_the_labels():
-    outputs, y = torch.randn(16, 4).mean(0).expand(16, 4), torch.tensor([0] * 8 + [1] * 4 + [2] * 4)
-    least = trial._least(nn.CrossEntropyLoss(), outputs, y, lambda g: g.mean(0).expand_as(g))
+    outputs, y = torch.randn(16, 4), torch.tensor([0] * 8 + [1] * 4 + [2] * 4)
+    least = trial._least(nn.CrossEntropyLoss(), outputs, y, mean_answer)
     assert least == pytest.approx(1.5 * math.log(2), abs=0.01)
+
+
+def test_what_samples_have_in_common_is_left_out_of_gradients_and_of_nothing_else():
+    outputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weights = torch.randn(6, 3)
+    seen = trial._apart(outputs, 0.97)
+    (seen * weights).sum().backward()
+    assert seen.equal(outputs) and torch.allclose(outputs.grad, weights - 0.97 * weights.mean(0), atol=1e-6)
+    assert trial._apart(torch.arange(3), 0.97).equal(torch.arange(3))
 
 
 @pytest.mark.parametrize("depth, width, scale, loss_fn, drop", [

@@ -219,15 +219,11 @@ def flags_met(model: nn.Module) -> Iterator[set[bool]]:
         yield flags
 
 
-def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any, pull: Any = None) -> float:
-    """Make one step, and return the loss before it; ``pull`` changes the outputs' gradients."""
+def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any, seen: Any = lambda t: t) -> float:
+    """Make one step, and return the loss before it; the loss sees ``seen`` of each output."""
     optimizer.zero_grad()
     inputs, labels = mapped(torch.clone, batch)
-    outputs = model(*inputs)
-    for each in tensors_in(outputs) if pull else []:
-        if each.requires_grad:
-            each.register_hook(pull)
-    loss = loss_fn(outputs, labels)
+    loss = loss_fn(mapped(seen, model(*inputs)), labels)
     if loss.requires_grad and loss.isfinite():
         loss.backward()
         optimizer.step()

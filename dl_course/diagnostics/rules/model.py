@@ -121,10 +121,7 @@ def saturated_units(e: Evidence) -> Found:
             output = node._saved_result if kind == "Tanh" else 2 * node._saved_result - 1
             share = (output.abs() > 0.98).double().mean().item()
             if share > 0.5:
-                return (
-                    kind.lower(),
-                    f"{share:.0%} of {output[0].numel()} units are at their limits; limit 50 %",
-                )
+                return kind.lower(), f"{share:.0%} of {output[0].numel()} units are at the ends; limit 50 %"
     return None
 
 
@@ -136,10 +133,8 @@ def small_batches(e: Evidence) -> Found:
     """
     norms = [name for name, module in e.model.named_modules() if isinstance(module, MODAL[0])]
     size = sorted(e.sizes)[len(e.sizes) // 2]
-    return bool(norms) and (
-        norms[0],
-        size <= 2 and f"batches of {size} for {len(norms)} BatchNorm layers; limit 3",
-    )
+    text = f"batches of {size} for {len(norms)} BatchNorm layers; limit 3"
+    return bool(norms) and (norms[0], size <= 2 and text)
 
 
 @rule("wrong-mode")

@@ -1,11 +1,13 @@
 """Rules on a short trial, on copies: can it learn, and at this rate?"""
 
+from functools import partial
 from math import inf, isfinite
 from statistics import mean
 from time import thread_time
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -17,8 +19,7 @@ from dl_course.hooks import mapped, tensors_in
 # leave units at their limits, with hundreds of steps to come back. Without it for ALONE steps, and then with
 # a LITTLE of it, networks tell samples apart at once; yet most need no such care.
 ATTEMPTS = ((1e-3, True), (1e-2, False), (3e-3, False), (1e-4, True))
-ALONE, LITTLE = 50, 0.03
-SECONDS, FEW, MANY = 3.0, 40, 1000  # of an attempt: of this thread; steps that say something, and the most
+ALONE, LITTLE, SECONDS, FEW, MANY = 50, 0.03, 3.0, 40, 1000  # FEW steps say nothing yet
 
 
 @rule("lr-too-high", "error")
@@ -69,7 +70,7 @@ def cannot_overfit(e: Evidence) -> Found:
     batch, outputs = joined([e.batch], 16), mapped(lambda t: t.detach()[:16], e.outputs)
     loss_fn, best, late = e.copies()[2], inf, False
     first, floor = loss_fn(outputs, batch[1]).item(), _least(loss_fn, outputs, batch[1])
-    alike = _least(loss_fn, mapped(mean_answer, outputs), batch[1], lambda g: g.mean(0).expand_as(g))
+    alike = _least(loss_fn, outputs, batch[1], mean_answer)
     goal = floor + max(1e-3, 0.2 * (first - floor))
     for rate, common in ATTEMPTS:
         losses, on_its_way = _attempt(e, batch, rate, common, goal)
@@ -93,42 +94,42 @@ def _attempt(e: Evidence, batch: Any, rate: float, common: bool, goal: float) ->
     while thread_time() < end:
         left_out = 0.0 if common else 1 - LITTLE * (len(losses) >= ALONE)
         with _NoDropout():
-            losses.append(stepped(model, batch, loss_fn, adam, lambda g, out=left_out: g - out * g.mean(0)))
-        half = len(losses) // 2
-        if not losses[-1] > goal or len(losses) == MANY:
+            losses.append(stepped(model, batch, loss_fn, adam, partial(_apart, left_out=left_out)))
+        half, now = len(losses) // 2, mean(losses[-20:])
+        was = mean(losses[half - 20 : half]) if half >= 50 and half % 25 == 0 else inf
+        if not losses[-1] > goal or len(losses) == MANY or was - now < 0.02 * (was - goal):
             return losses, False
-        if half >= 50 and half % 25 == 0:
-            was, now = mean(losses[half - 20 : half]), mean(losses[-20:])
-            if was - now < 0.02 * (was - goal):
-                return losses, False
     return losses, True
+
+
+def _apart(outputs: Tensor, left_out: float) -> Tensor:
+    """Return the outputs as they are; of their gradients, what samples have in common is left out."""
+    common = mean_answer(outputs)
+    return outputs - left_out * (common - common.detach()) if outputs.is_floating_point() else outputs
 
 
 class _NoDropout(TorchFunctionMode):
     """Leaves out dropout, which is to make learning by heart hard; but not what drops more than half."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d) and kwargs["p"] <= 0.5:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        usual = func in (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d) and kwargs["p"] <= 0.5
+        return args[0] if usual else func(*args, **(kwargs or {}))
 
 
-def _least(loss_fn: Any, outputs: Any, labels: Any, pull: Any = None) -> float:
+def _least(loss_fn: Any, outputs: Any, labels: Any, seen: Any = lambda t: t) -> float:
     """Return the least loss of any outputs, by descent on the outputs themselves; 0 where it goes below."""
     outputs = mapped(lambda t: t.detach().clone(), outputs)
     drawn = [loss_fn(outputs, labels).item() for _ in range(4)]
     if max(drawn) - min(drawn) > 1e-3 * abs(max(drawn)):
         return 0.0  # a random loss: the least of many draws says what luck can do, not what learning can
     free, least = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()], inf
-    made = [type(node).__name__ for node in operations(loss_fn(outputs, labels))]
-    probable = any(name.startswith("BinaryCrossEntropyBackward") for name in made)  # nothing but 0 to 1
+    made = operations(loss_fn(outputs, labels))  # of probabilities: of nothing but 0 to 1
+    probable = any("BinaryCrossEntropyBackward" in type(node).__name__ for node in made)
     adam = torch.optim.Adam(free, 0.02 if probable else 0.3)
     for _ in range(100):
         adam.zero_grad()
-        loss = loss_fn(outputs, labels)
+        loss = loss_fn(mapped(seen, outputs), labels)
         loss.backward()
-        for each in free if pull else []:
-            each.grad = pull(each.grad)
         adam.step()
         for each in free if probable else []:
             each.data.clamp_(0, 1)
