@@ -25,7 +25,7 @@ def main() -> int:
     rows, seconds, start = {}, [], time.perf_counter()
     seeds = range(given.first, given.first + given.cases)
     for fault in [f for f in (*PLANTS, *HISTORIES) if not given.only or f in given.only]:
-        rows[fault] = planted(fault, half, seeds, seconds)
+        rows[fault] = planted(fault, half, [quick(fault)] if given.short else seeds, seconds)
         print(row_text(fault, *rows[fault]), flush=True)
     alarms = [] if given.only else healthy(half, given.first, given.healthy, seconds)
     if "healthy" in (given.only or ()):
@@ -45,6 +45,12 @@ def arguments():
     if given.short:  # of the smaller half: to see that it still works, not how well
         given.tuning, given.first, given.cases, given.healthy = True, 101, 1, 5
     return given
+
+
+def quick(fault):
+    """Return the seed of a case with a small network: blobs are 24 numbers each."""
+    made = {seed: PLANTS[fault]("tuning", seed).note for seed in range(101, 121) if fault in PLANTS}
+    return next((seed for seed, note in made.items() if note.startswith("blobs")), 101)
 
 
 def planted(fault, half, seeds, seconds):
