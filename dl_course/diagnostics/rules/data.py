@@ -191,6 +191,7 @@ def mismatch(e: Evidence) -> Found:
     """Channels' means agree to 0.3 std, stds to 1.3 times, as under mild augmentation; so does their order.
 
     Inputs are large or small as wholes, so figures of few are uncertain: 4 standard errors more are allowed.
+    Chance puts shares of colors 1 standard error off. Limit: 2.5, and twice what the other order comes to.
 
     Give both loaders the same size, channel order and normalisation; only augmentation is for training alone.
     """

@@ -19,7 +19,8 @@ from dl_course.hooks import mapped, tensors_in
 # leave units at their limits, with hundreds of steps to come back. Without it for ALONE steps, and then with
 # a LITTLE of it, networks tell samples apart at once; yet most need no such care.
 ATTEMPTS = ((1e-3, True), (1e-2, False), (3e-3, False), (1e-4, True))
-ALONE, LITTLE, SECONDS, FEW, MANY = 50, 0.03, 3.0, 40, 1000  # FEW steps say nothing yet
+ALONE, LITTLE = 50, 0.03
+SECONDS, FEW, MANY = 3.0, 40, 1000  # of an attempt: of this thread; steps that say something, and the most
 
 
 @rule("lr-too-high", "error")
