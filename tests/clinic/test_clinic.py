@@ -23,7 +23,7 @@ FAULTS = {rule.fault for rule in CHECKS}
 def test_the_checkup_names_what_is_wrong_as_the_cause_and_nothing_on_the_healthy_one(number):
     report = checkup(**patient(number).arguments())
     assert {each.fault for each in report if not each.because and each.severity != "info"} == PLANTED[number]
-    late = {"cannot-overfit-batch"} if number == 3 else set()  # crawls to a softmax's least; time may end first
+    late = {"cannot-overfit-batch"} if number == 3 else set()  # crawls to a softmax's least; time may end
     assert set(report.skipped) <= late
 
 
