@@ -22,7 +22,7 @@ from dl_course.data import loader
 from dl_course.deploy import PredictionLog, drift
 from dl_course.evaluation import Predictor
 from dl_course.files import DataUnavailable
-from dl_course.models import SimpleCNN, card, trained
+from dl_course.models import SimpleCNN, model_card, trained
 from dl_course.runtime import set_seed
 from dl_course.training import Trainer
 
@@ -109,7 +109,7 @@ def main() -> None:
     began = time.perf_counter()
     parts = [data.load("digits", split) for split in data.SPLITS]
     pool, labels = (torch.cat(each) for each in zip(*(part.tensors() for part in parts), strict=True))
-    normalize = {"name": "normalize"} | card("simplecnn-digits")["normalize"]
+    normalize = {"name": "normalize"} | model_card("simplecnn-digits")["normalize"]
     predictor = Predictor(trained("simplecnn-digits"), normalize, shape=(1, 28, 28))
     results["digits"] = rates(predictor, pool, labels, 898, draws, without_nine(parts[0]))
     try:

@@ -134,8 +134,8 @@ def vit(shape, classes, dice):
         shape[-1],
         patch,
         depth=int(dice.integers(2, 4)),
-        dim=48,
-        heads=4,
+        embed_dim=48,
+        num_heads=4,
         dropout=float(dice.choice([0, 0.1])),
     )
 

@@ -18,7 +18,7 @@ from dl_course import data
 from dl_course.evaluation import predict
 from dl_course.files import DataUnavailable
 from dl_course.hooks import evaluating, watching
-from dl_course.models import MODELS, card, trained
+from dl_course.models import MODELS, model_card, trained
 from dl_course.models.init import TRAINED
 from dl_course.runtime import preserved_rng
 
@@ -107,7 +107,7 @@ def make(name: str) -> None:
     write(name, record)
     stored = trained(name)
     write(name, record | {"figures": {part: measure(stored, parts[part]) for part in ("val", "test")}})
-    print(f"{name}: {seconds:.0f} s of training, {card(name)['figures']}")
+    print(f"{name}: {seconds:.0f} s of training, {model_card(name)['figures']}")
 
 
 def make_project(name: str) -> None:

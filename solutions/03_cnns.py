@@ -328,7 +328,7 @@ for kernel_size, dilation in ((3, 1), (7, 1), (3, 4)):
 
 # %%
 try:
-    Conv2dAuto(3, 8, kernel=4)
+    Conv2dAuto(3, 8, kernel_size=4)
 except ValueError as error:
     print(error)
 
@@ -846,12 +846,13 @@ for stem in ("imagenet", "cifar"):
 # shares of that mixture are the **attention**, and ours can be read.
 
 # %%
+from dl_course.explain import attention_maps
 from dl_course.models import VisionTransformer
 
 set_seed(0)
-vit = VisionTransformer(image_size=64, patch_size=8, depth=4, dim=64, heads=4)
+vit = VisionTransformer(image_size=64, patch_size=8, depth=4, embed_dim=64, num_heads=4)
 picture = shapes[8][0][None]  # (1, 3, 64, 64)
-attention = vit.attention(picture)
+attention = attention_maps(vit, picture)
 print(f"{len(attention)} blocks; (N, heads, tokens, tokens) = {tuple(attention[0].shape)}")
 print("rows sum to one:", torch.allclose(attention[0].sum(-1), torch.ones(1)))
 

@@ -224,7 +224,7 @@ print("epoch 1:   ", first_labels(one))
 
 # %%
 augmented = load("digits", transform="wobble").subset(torch.arange(96))
-alone, shared_out = (loader(augmented, 32, shuffle=True, workers=n) for n in (0, 2))
+alone, shared_out = (loader(augmented, 32, shuffle=True, num_workers=n) for n in (0, 2))
 pairs = zip(alone, shared_out, strict=True)
 print("the same pictures:", all(torch.equal(a[0], b[0]) for a, b in pairs))
 del shared_out, pairs  # and with them the two processes

@@ -35,12 +35,12 @@ sns.set_theme(style="white", palette="colorblind", rc={"figure.dpi": 80})
 
 # %%
 from dl_course.data import load
-from dl_course.models import card, trained
+from dl_course.models import model_card, trained
 from dl_course.runtime import pick_device, set_seed
 
 device = pick_device()
 model = trained("tinyresnet-shapes").to(device)
-normalize = v2.Normalize(**card("tinyresnet-shapes")["normalize"])  # what it was trained on
+normalize = v2.Normalize(**model_card("tinyresnet-shapes")["normalize"])  # what it was trained on
 
 shapes = load("shapes", "test")
 pictures, labels = shapes.tensors()  # (1000, 3, 64, 64), from 0 to 1
@@ -896,7 +896,7 @@ from dl_course.models import VisionTransformer
 
 set_seed(0)
 size = {"image_size": 28, "patch_size": 4, "in_channels": 1}
-vit = VisionTransformer(**size, depth=2, dim=32, heads=4)
+vit = VisionTransformer(**size, depth=2, embed_dim=32, num_heads=4)
 vit, accuracy = train(vit, 0.004, epochs=6)
 print(f"{accuracy:.1%} right")
 

@@ -292,9 +292,9 @@ tried("DigitNet, a short run", quick, peak=0.2, wobbled=True)
 # with the course, and with a **card** that says how they were made.
 
 # %%
-from dl_course.models import card, trained
+from dl_course.models import model_card, trained
 
-record = card("digitnet-mnist")
+record = model_card("digitnet-mnist")
 made = {key: record[key] for key in ("model", "data", "seed")} | record["recipe"]
 pd.Series(made, name="recorded run").to_frame()
 
@@ -375,7 +375,7 @@ check(Challenge)
 # test is nobody's business yet.
 
 # %%
-reference = card("challenge")
+reference = model_card("challenge")
 shown = {key: reference[key] for key in ("parameters", "seconds")}
 pd.DataFrame(shown | reference["figures"]["val"], index=["reference"])
 

@@ -835,7 +835,7 @@ sns.despine()
 #
 # On a GPU the clock deceives. The CPU only *orders* the work and runs ahead, so a part may seem to take no time.
 # Profile with `ProfilerActivity.CUDA` too, and look at the GPU's own times. If the GPU is idle most of the time, the
-# loader is too slow: more `workers`.
+# loader is too slow: more `num_workers`.
 
 # %% [markdown]
 # ## Summary

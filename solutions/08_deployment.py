@@ -51,9 +51,9 @@ pd.set_option("display.max_colwidth", 100)
 
 # %%
 from dl_course.evaluation import Predictor
-from dl_course.models import card, trained
+from dl_course.models import model_card, trained
 
-record, test = card("simplecnn-digits"), load("digits", "test")
+record, test = model_card("simplecnn-digits"), load("digits", "test")
 prepare = {"name": "normalize"} | record["normalize"]
 about = {"classes": test.classes, "shape": (1, 28, 28), "architecture": record["model"]}
 reader = Predictor(trained("simplecnn-digits"), prepare, **about)
@@ -260,17 +260,17 @@ print(f"{(classes == labels.numpy()).mean():.4f}, promised {promised:.4f}")
 # quantization measures anew in every call.
 
 # %% tags=["nbval-ignore-output"]
-from dl_course.deploy import quantize, weigh
+from dl_course.deploy import benchmark, quantize
 
 calibration = load("digits", "val").tensors()[0]
 static = quantize(export.path, folder / "static.onnx", calibration)
 dynamic = quantize(export.path, folder / "dynamic.onnx")
-weigh([folder / "digits.safetensors", export.path, static, dynamic], test).round(4)
+benchmark([folder / "digits.safetensors", export.path, static, dynamic], test).round(4)
 
 # %% [markdown]
 # Read the table from left to right. A file of integers has about a third of the bytes. The accuracy hardly moves. And
 # the time? It depends on the processor, and on whether ONNX Runtime has a quick way for just this step. Measuring anew
-# in every call is work, too. So never assume that integers are faster: weigh.
+# in every call is work, too. So never assume that integers are faster: measure.
 #
 # The column *integer layers* is there because of a trap. Some tools leave out what they can't quantize, and say
 # nothing. PyTorch's own old `quantize_dynamic` knows linear layers, and passes over every convolution. Whoever looks at

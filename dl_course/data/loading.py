@@ -24,8 +24,8 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: Any, batch_size: int = 64, *, shuffle: bool = False, seed: int = 0, workers: int = 0,
-        weights: Tensor | None = None, drop_last: bool = False,
+        self, dataset: Any, batch_size: int = 64, *, shuffle: bool = False, seed: int = 0,
+        num_workers: int = 0, weights: Tensor | None = None, drop_last: bool = False,
     ) -> None:  # fmt: skip
         if weights is not None and (shuffle or weights.shape != (len(dataset),)):
             raise ValueError(
@@ -37,8 +37,8 @@ class Loader:
         self._torch: DataLoader[Any] | None = None
         if not (isinstance(dataset, Pictures) and plain):
             self._torch = DataLoader(
-                _Seeded(dataset, seed), batch_sampler=_Keys(self), num_workers=workers,
-                persistent_workers=workers > 0, generator=torch.Generator(),
+                _Seeded(dataset, seed), batch_sampler=_Keys(self), num_workers=num_workers,
+                persistent_workers=num_workers > 0, generator=torch.Generator(),
                 pin_memory=torch.cuda.is_available(),
             )  # fmt: skip
 

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dl_course.deploy.export import Export, load_onnx, quantize, to_onnx, weigh
+    from dl_course.deploy.export import Export, benchmark, load_onnx, quantize, to_onnx
     from dl_course.deploy.served import Limits, ServedModel
     from dl_course.deploy.service import create_app, serve, serving
     from dl_course.deploy.watch import Drift, PredictionLog, drift, shadow
@@ -19,7 +19,7 @@ _MODULES = {
     "load_onnx": "export",
     "quantize": "export",
     "to_onnx": "export",
-    "weigh": "export",
+    "benchmark": "export",
     "Drift": "watch",
     "PredictionLog": "watch",
     "drift": "watch",

@@ -163,7 +163,9 @@ def quantize(path: Path | str, to: Path | str, calibration: Tensor | None = None
     return Path(to)
 
 
-def weigh(files: Sequence[Path | str], pictures: Any, batches: Sequence[int] = (1, 64)) -> pd.DataFrame:
+def benchmark(
+    files: Sequence[Path | str], pictures: Any, batch_sizes: Sequence[int] = (1, 64)
+) -> pd.DataFrame:
     """Return a row a file, .onnx or ``Predictor.save``'s .safetensors: what it weighs, is worth, and costs.
 
     Bytes on disk; how many of its layers with weights compute with integers; accuracy on the labelled
@@ -175,9 +177,9 @@ def weigh(files: Sequence[Path | str], pictures: Any, batches: Sequence[int] = (
     table = pd.DataFrame(index=pd.Index(paths, name="file"))
     table["bytes"] = [path.stat().st_size for path in paths.values()]
     table["integer layers"] = [_integer_layers(p) if n in exported else "" for n, p in paths.items()]
-    table["accuracy"] = [judged(reader, pictures).accuracy for reader in readers.values()]
-    some = torch.stack([pictures[index % len(pictures)][0] for index in range(max(batches))])
-    for size in batches:
+    table["accuracy"] = [predictions_of(reader, pictures).accuracy for reader in readers.values()]
+    some = torch.stack([pictures[index % len(pictures)][0] for index in range(max(batch_sizes))])
+    for size in batch_sizes:
         table[f"ms at {size}"] = latency({n: r.probabilities for n, r in readers.items()}, some[:size])
     return table
 
@@ -196,7 +198,7 @@ def latency(models: Mapping[str, Callable[[Tensor], Any]], batch: Tensor, repeat
     return pd.Series({name: 1000 * min(each) for name, each in taken.items()})
 
 
-def judged(predictor: Predictor, pictures: Any) -> Predictions:
+def predictions_of(predictor: Predictor, pictures: Any) -> Predictions:
     """Return the predictor's predictions of labelled pictures in [0, 1]; the logits are log-probabilities."""
     parts = [(predictor.probabilities(x).log(), y) for x, y in loader(pictures, 256)]
     logits, labels = (torch.cat(each) for each in zip(*parts, strict=True))

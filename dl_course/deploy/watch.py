@@ -179,7 +179,7 @@ def shadow(current: Predictor, candidate: Predictor, pictures: Any) -> Compariso
 
     A is the current one, b the candidate: of ``evaluation.compare``.
     """
-    from dl_course.deploy.export import judged
+    from dl_course.deploy.export import predictions_of
     from dl_course.evaluation import compare
 
-    return compare(judged(current, pictures), judged(candidate, pictures))
+    return compare(predictions_of(current, pictures), predictions_of(candidate, pictures))

@@ -19,15 +19,15 @@ from dl_course.training.schedules import SCHEDULES
 class DataConfig:
     """Which pictures, and how they reach the network.
 
-    name: of a data set · batch_size: pictures to an update, of all processes together · workers: processes
-    that load · pin_memory: for a quicker way to a GPU, where there is one · splits: shares of the training
-    pictures to train on, to validate on and, a third, to leave out; none: the set's own · augmentation: a
-    policy of data.TRANSFORMS, for training alone.
+    name: of a data set · batch_size: pictures to an update, of all processes together · num_workers:
+    processes that load · pin_memory: for a quicker way to a GPU, where there is one · splits: shares of the
+    training pictures to train on, to validate on and, a third, to leave out; none: the set's own ·
+    augmentation: a policy of data.TRANSFORMS, for training alone.
     """
 
     name: str = "digits"
     batch_size: int = 64
-    workers: int = 0
+    num_workers: int = 0
     pin_memory: bool = True
     splits: list[float] | None = None
     augmentation: str = "none"
@@ -35,7 +35,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _known("data.name", DATASETS, self.name)
         _demand("data.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _demand("data.workers", self.workers, self.workers >= 0, "at least 0")
+        _demand("data.num_workers", self.num_workers, self.num_workers >= 0, "at least 0")
         shares = self.splits or [0.5, 0.5]
         fits = len(shares) in (2, 3) and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6
         _demand("data.splits", self.splits, fits, "two or three shares above 0 that add up to 1")

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from dl_course.plots.style import COLORS, look, new_axes
+from dl_course.plots.style import COLORS, line_style, new_axes
 
 
 def draw_curves(table: pd.DataFrame, column: str = "val_accuracy", ax: Axes | None = None) -> Axes:
@@ -12,8 +12,8 @@ def draw_curves(table: pd.DataFrame, column: str = "val_accuracy", ax: Axes | No
     ax = new_axes(ax)
     for index, (setting, rows) in enumerate(table.groupby("setting", sort=False)):
         over = rows.groupby("epoch")[column]
-        ax.fill_between(over.min().index, over.min(), over.max(), color=look(index)["color"], alpha=0.2)
-        ax.plot(over.mean(), label=f"{setting} ({rows['seed'].nunique()} seeds)", **look(index))
+        ax.fill_between(over.min().index, over.min(), over.max(), color=line_style(index)["color"], alpha=0.2)
+        ax.plot(over.mean(), label=f"{setting} ({rows['seed'].nunique()} seeds)", **line_style(index))
     ax.set(xlabel="epoch", ylabel=column.replace("_", " "))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     ax.legend(fontsize=8)

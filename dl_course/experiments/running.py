@@ -64,7 +64,7 @@ def build_trainer(
     """Return the Trainer of a configuration, ready to fit; only process 0 of several writes to the folder."""
     settings, data, place = config.training, config.data, pick_device(device or config.training.device)
     model = build_model(config.model, training.images.shape[1:], len(training.classes)).to(place)
-    shares: dict[str, Any] = dict(seed=settings.seed, workers=data.workers, pin=data.pin_memory)
+    shares: dict[str, Any] = dict(seed=settings.seed, num_workers=data.num_workers, pin=data.pin_memory)
     loaders = (
         Share(training, data.batch_size, shuffle=True, **shares),
         Share(validation, data.batch_size, **shares),

@@ -22,7 +22,7 @@ from dl_course.grading import results as store
 from dl_course.grading import sandbox
 from dl_course.grading.cage import Cage
 from dl_course.grading.feedback import class_page, student_page
-from dl_course.grading.judge import judged, unjudged
+from dl_course.grading.judge import grade_submission, ungraded
 from dl_course.grading.submissions import Submission, file_name, find_submissions, usual_chapter
 
 _one_at_a_time = threading.Lock()  # a process has one cage, and the world's random numbers
@@ -57,7 +57,7 @@ def grade(
     work = [(each, out / "results" / f"{files[each.student]}.json", *settings) for each in found]
     results = _in_parallel(work, jobs, dask)
     results += [
-        unjudged(student, chapter, exercises, "nothing was handed in")
+        ungraded(student, chapter, exercises, "nothing was handed in")
         for student in (store.read_roster(Path(roster)) if roster else [])
         if student not in files
     ]
@@ -141,10 +141,10 @@ def _result(
         if require_sandbox and cage.isolation != sandbox.NAMESPACES:
             raise OSError(f"no sandbox here, only {cage.isolation}: allow user namespaces, or grade as root")
         try:
-            new = judged(submission, exercises, chapter, seed, cage, timeout)
+            new = grade_submission(submission, exercises, chapter, seed, cage, timeout)
         except OSError:  # without namespaces, a worker can end the zygote; the next student gets another
             _close_cages()
-            new = unjudged(submission.student, chapter, exercises, "its code ended the process above its own")
+            new = ungraded(submission.student, chapter, exercises, "its code ended the process above its own")
         new = store.with_changes(new, old) | {"fingerprint": mark}
         store.write_whole(path, json.dumps(new, indent=1))
         return new

@@ -161,7 +161,7 @@ def _diagnosis(found: Verdict, outputs: Sequence[Outputs]) -> str:
     return f"{found.difference.diagnosis}{f' (in: {where})' if where not in ('', 'returned') else ''}"
 
 
-def judged(
+def grade_submission(
     submission: Submission, exercises: Sequence[Exercise], chapter: str, seed: int, cage: Cage, timeout: float
 ) -> dict[str, Any]:
     """Return the result of a submission as plain values, also where there is nothing to judge."""
@@ -178,7 +178,7 @@ def judged(
     return _as_result(submission.student, chapter, marks, sitting.problem) | found
 
 
-def unjudged(student: str, chapter: str, exercises: Sequence[Exercise], why: str) -> dict[str, Any]:
+def ungraded(student: str, chapter: str, exercises: Sequence[Exercise], why: str) -> dict[str, Any]:
     """Return the result of a student of whom nothing can be judged."""
     return _as_result(student, chapter, {each.name: Mark(each.title, each.points) for each in exercises}, why)
 

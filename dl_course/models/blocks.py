@@ -15,13 +15,16 @@ Kind = str | None
 class SEBlock(nn.Module):
     """Squeeze and excitation: weigh every channel by what the whole picture says. (N, C, H, W) in and out.
 
-    The weights, (N, C, 1, 1), are the output of ``scale``: read them with a hook. hidden: else C / 16, or 1.
+    The weights, (N, C, 1, 1), are the output of ``scale``: read them with a hook.
+    squeeze_channels: by default C / 16, at least 1.
     Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018.
     """
 
-    def __init__(self, channels: int, hidden: int = 0, activation: type[nn.Module] = nn.ReLU) -> None:
+    def __init__(
+        self, channels: int, squeeze_channels: int | None = None, activation: type[nn.Module] = nn.ReLU
+    ) -> None:
         super().__init__()
-        hidden = hidden or max(1, channels // 16)
+        hidden = max(1, channels // 16) if squeeze_channels is None else squeeze_channels
         self.fc1 = nn.Conv2d(channels, hidden, kernel_size=1)
         self.activation = activation()
         self.fc2 = nn.Conv2d(hidden, channels, kernel_size=1)
@@ -51,10 +54,11 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with its channels, then its positions, weighed."""
-        mean, most = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)  # (N, C, 1, 1)
+        mean = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        most = x.amax((2, 3), keepdim=True)
         x = x * self.channel_scale(self.mlp(mean) + self.mlp(most))
-        mean, most = x.mean(1, keepdim=True), x.amax(1, keepdim=True)  # (N, 1, H, W)
-        return x * self.spatial_scale(self.conv(torch.cat([mean, most], dim=1)))
+        over_channels = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (N, 2, H, W)
+        return x * self.spatial_scale(self.conv(over_channels))
 
 
 def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
@@ -125,32 +129,36 @@ class Bottleneck(nn.Module):
         return self.relu(branch + self.downsample(x))
 
 
-def conv_norm_silu(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def conv_norm_silu(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Return a convolution that keeps the size (but for its stride), batch norm and SiLU."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
+    padding = kernel_size // 2
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.SiLU(inplace=True))
 
 
 class MBConv(nn.Module):
-    """Widen, filter each channel, weigh them, narrow: (N, in_channels, H, W) → (N, channels, H/stride, …).
+    """Widen, filter each channel, weigh them, narrow: (N, C_in, H, W) → (N, C_out, H/stride, W/stride).
 
     The shortcut is there where the shape stays. drop_path: chance that a sample skips the block in training.
     Sandler et al., "MobileNetV2", CVPR 2018; stochastic depth: Huang et al., ECCV 2016.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, kernel: int, stride: int, expand: int, drop_path: float = 0.0
-    ) -> None:
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, expand_ratio: int,
+        drop_path: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        wide = in_channels * expand
+        wide = in_channels * expand_ratio
         self.block = nn.Sequential(
-            *([conv_norm_silu(in_channels, wide, kernel=1)] if expand > 1 else []),
-            conv_norm_silu(wide, wide, kernel, stride, groups=wide),
-            SEBlock(wide, hidden=max(1, in_channels // 4), activation=nn.SiLU),
-            nn.Sequential(nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels)),
+            *([conv_norm_silu(in_channels, wide, kernel_size=1)] if expand_ratio > 1 else []),
+            conv_norm_silu(wide, wide, kernel_size, stride, groups=wide),
+            SEBlock(wide, squeeze_channels=max(1, in_channels // 4), activation=nn.SiLU),
+            nn.Sequential(nn.Conv2d(wide, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)),
         )
         self.drop_path = StochasticDepth(drop_path, mode="row")
-        self.has_shortcut = stride == 1 and in_channels == channels
+        self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Return block(x), plus x where the shape stays."""

@@ -22,16 +22,20 @@ class EfficientNet(nn.Sequential):
         self, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2, drop_path: float = 0.2
     ) -> None:
         super().__init__()
-        self.features = nn.Sequential(conv_norm_silu(in_channels, 32, kernel=3, stride=2))
-        inputs, done = 32, 0
-        for channels, blocks, kernel, stride in zip(CHANNELS, BLOCKS, KERNELS, STRIDES, strict=True):
+        self.features = nn.Sequential(conv_norm_silu(in_channels, 32, kernel_size=3, stride=2))
+        width = 32
+        done = 0
+        for channels, blocks, kernel_size, stride in zip(CHANNELS, BLOCKS, KERNELS, STRIDES, strict=True):
             stage = nn.Sequential()
-            for _ in range(blocks):
-                expand, skipped = (6 if done else 1), drop_path * done / sum(BLOCKS)
-                stage.append(MBConv(inputs, channels, kernel, stride, expand, skipped))
-                inputs, stride, done = channels, 1, done + 1
+            for index in range(blocks):
+                expand_ratio = 6 if done else 1
+                chance = drop_path * done / sum(BLOCKS)
+                step = stride if index == 0 else 1
+                stage.append(MBConv(width, channels, kernel_size, step, expand_ratio, chance))
+                width = channels
+                done += 1
             self.features.append(stage)
-        self.features.append(conv_norm_silu(320, 1280, kernel=1))  # (N, 1280, H/32, W/32)
+        self.features.append(conv_norm_silu(320, 1280, kernel_size=1))  # (N, 1280, H/32, W/32)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         kaiming_init(self)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, num_classes))

@@ -51,7 +51,7 @@ def pretrained(name: str, weights: str = "DEFAULT") -> nn.Module:
     return model.eval()
 
 
-def card(name: str) -> dict[str, Any]:
+def model_card(name: str) -> dict[str, Any]:
     """Return what is recorded with a trained network of the course: configuration, data, seed and figures."""
     cards = {path.stem: path for path in TRAINED.glob("*.json")}
     if name not in cards:
@@ -61,6 +61,6 @@ def card(name: str) -> dict[str, Any]:
 
 def trained(name: str) -> nn.Module:
     """Return a trained network of the course, in eval mode on the CPU; ValueError for an unknown name."""
-    model = MODELS.build(card(name)["model"])
+    model = MODELS.build(model_card(name)["model"])
     model.load_state_dict(load_file(TRAINED / f"{name}.safetensors"))
     return model.eval()

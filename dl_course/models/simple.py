@@ -33,10 +33,13 @@ class SimpleCNN(nn.Sequential):
         self.fc = nn.Linear(4 * width, num_classes)
 
 
-def _conv_pool(in_channels: int, channels: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
-    norm, relu, pool = nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True)
-    return nn.Sequential(conv, norm, relu, pool)
+def _conv_pool(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2, ceil_mode=True),
+    )
 
 
 @MODELS.register("digitnet")
@@ -49,16 +52,16 @@ class DigitNet(nn.Sequential):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, width: int = 24) -> None:
         super().__init__()
-        self.stage1 = _pool_norm(in_channels, width, kernel=5, pool=2)  # (N, width, 12, 12) of 28×28
-        self.stage2 = _pool_norm(width, 2 * width, kernel=3, pool=2)  # (N, 2·width, 5, 5)
-        self.stage3 = _pool_norm(2 * width, 4 * width, kernel=3, pool=1)  # (N, 4·width, 3, 3)
+        self.stage1 = _pool_norm(in_channels, width, kernel_size=5, pool=2)  # (N, width, 12, 12) of 28×28
+        self.stage2 = _pool_norm(width, 2 * width, kernel_size=3, pool=2)  # (N, 2·width, 5, 5)
+        self.stage3 = _pool_norm(2 * width, 4 * width, kernel_size=3, pool=1)  # (N, 4·width, 3, 3)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten())
         self.fc = nn.Linear(9 * 4 * width, num_classes)
 
 
-def _pool_norm(inputs: int, outputs: int, kernel: int, pool: int) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, bias=False)
-    return nn.Sequential(conv, nn.MaxPool2d(pool), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+def _pool_norm(in_channels: int, out_channels: int, kernel_size: int, pool: int) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, bias=False)
+    return nn.Sequential(conv, nn.MaxPool2d(pool), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 @MODELS.register("tinyresnet")

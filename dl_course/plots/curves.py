@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from dl_course.plots.style import COLORS, array, look, new_axes, panels
+from dl_course.plots.style import COLORS, array, line_style, new_axes, panels
 
 
 def learning_curves(table: pd.DataFrame, ax: Any = None) -> list[Axes]:
@@ -24,7 +24,7 @@ def learning_curves(table: pd.DataFrame, ax: Any = None) -> list[Axes]:
         for index, (column, label) in enumerate([("train_", "training"), ("val_", "validation")]):
             if len(values := table.get(column + name, pd.Series(dtype=float)).dropna()):
                 epochs = table.get("epoch", table.index.to_series())[values.index]
-                panel.plot(epochs, values, label=label, **look(index))
+                panel.plot(epochs, values, label=label, **line_style(index))
         panel.set(xlabel="epoch", ylabel=name.replace("_", " "))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         panel.legend()
@@ -56,7 +56,7 @@ def reliability(table: pd.DataFrame, ece: float, ax: Axes | None = None) -> Axes
     """Draw accuracy over confidence, columns of a table with a row a bin; on the diagonal the two agree."""
     ax = new_axes(ax, 4, 3.8)
     ax.plot([0, 1], [0, 1], "--", color="0.4", label="perfectly calibrated")
-    ax.plot(table["confidence"], table["accuracy"], label=f"calibration error {ece:.3f}", **look(0))
+    ax.plot(table["confidence"], table["accuracy"], label=f"calibration error {ece:.3f}", **line_style(0))
     ax.set(xlabel="mean confidence of a bin", ylabel="accuracy of a bin", xlim=(0, 1.02), ylim=(0, 1.02))
     ax.legend()
     return ax

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from dl_course.plots.style import COLORS, array, colorbar, look, new_axes, scale
+from dl_course.plots.style import COLORS, array, colorbar, line_style, new_axes, scale
 
 
 def histograms(found: Mapping[str, tuple[Any, Any]], ax: Axes | None = None, *, label: str = "value") -> Axes:
@@ -35,7 +35,7 @@ def gradient_flow(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the columns "ratio", gradient norm over weight norm, and "remark" of a row a parameter."""
     names = [f"{name} ({remark})" if remark else name for name, remark in table["remark"].items()]
     ax = _rows(names, "norm of gradient / norm of weight", ax)
-    ax.plot(table["ratio"].where(table["ratio"] > 0), range(len(table)), **look(0))
+    ax.plot(table["ratio"].where(table["ratio"] > 0), range(len(table)), **line_style(0))
     ax.set_xscale("log")
     return ax
 
@@ -52,7 +52,7 @@ def traces(table: pd.DataFrame, quantity: str, ax: Axes | None = None) -> Axes:
         return ax
     ax = new_axes(ax)
     for index, (layer, row) in enumerate(wide.iterrows()):
-        ax.plot(row.index, row, markevery=0.1, label=str(layer), **look(index))
+        ax.plot(row.index, row, markevery=0.1, label=str(layer), **line_style(index))
     ax.set(xlabel="step", ylabel=quantity)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

@@ -30,7 +30,7 @@ class LayerExplorer(widgets.VBox):
     model: any nn.Module that takes pictures, on any device; it stays as it was · images: (N, C, H, W) or a
     list of (C, H, W), gray or RGB in [0, 1], or a set from ``data.load`` · classes: names, else the set's ·
     transform: what the model needs done to a picture, whose size stays: a function, or mean and std as in
-    ``models.card(name)["normalize"]``. What is chosen while the kernel is busy is drawn afterwards, the
+    ``models.model_card(name)["normalize"]``. What is chosen while the kernel is busy is drawn afterwards, the
     last choice alone. Raises ValueError for other images.
     """
 

@@ -19,7 +19,7 @@ from dl_course.widgets import LayerExplorer
 
 name = "tinyresnet-shapes"
 pictures = data.load("shapes", "test").subset(slice(0, 8))
-LayerExplorer(models.trained(name), pictures, transform=models.card(name)["normalize"])"""
+LayerExplorer(models.trained(name), pictures, transform=models.model_card(name)["normalize"])"""
 FETCH = """async image => {
     const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
     return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
@@ -56,7 +56,7 @@ def test_a_picture_a_layer_and_a_view_are_chosen_by_keyboard_in_jupyterlab(lab, 
     page.locator(".explorer-status", has_text="stage2, picture 2: bright").wait_for(timeout=30_000)
 
     name, pictures = "tinyresnet-shapes", data.load("shapes", "test").subset(slice(0, 8))
-    explorer = LayerExplorer(models.trained(name), pictures, transform=models.card(name)["normalize"])
+    explorer = LayerExplorer(models.trained(name), pictures, transform=models.model_card(name)["normalize"])
     choice = {"view": "gradcam", "picture": 2, "target": "circle", "strength": 0.7}
     ours = pixels(explorer.show("stage2", **choice)._repr_png_())
     shown = pixels(b64decode(page.locator("img.explorer-image").evaluate(FETCH)))

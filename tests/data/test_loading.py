@@ -47,7 +47,7 @@ def test_batches_are_torchs_for_the_same_order(count, size, seed, shuffle, drop_
 @pytest.mark.parametrize("transform", [None, noisy])
 def test_order_and_augmentation_are_the_same_for_every_number_of_workers(transform):
     runs = [
-        epochs(data.loader(numbered(transform=transform), 5, shuffle=True, seed=3, workers=workers))
+        epochs(data.loader(numbered(transform=transform), 5, shuffle=True, seed=3, num_workers=workers))
         for workers in (0, 1, 2)
     ]
     for run in runs[1:]:
@@ -60,7 +60,7 @@ def test_each_epoch_and_each_picture_is_augmented_differently():
         "same", torch.zeros(50, 1, 1, 1, dtype=torch.uint8), torch.zeros(50).long(), "a", (0,), (1,)
     )
     pictures.transform = noisy
-    assert len(torch.cat(epochs(data.loader(pictures, 8, workers=2))).unique()) == 100
+    assert len(torch.cat(epochs(data.loader(pictures, 8, num_workers=2))).unique()) == 100
 
 
 def test_setting_the_epoch_resumes_where_a_run_was_left():

@@ -12,17 +12,17 @@ from torch import nn
 from torchvision.transforms import v2
 
 from dl_course import data
-from dl_course.deploy import load_onnx, quantize, to_onnx, weigh
-from dl_course.deploy.export import judged
+from dl_course.deploy import benchmark, load_onnx, quantize, to_onnx
+from dl_course.deploy.export import predictions_of
 from dl_course.evaluation import Predictor, predict
-from dl_course.models import SimpleCNN, card, trained
+from dl_course.models import SimpleCNN, model_card, trained
 
 CLASSES = [str(digit) for digit in range(10)]
 
 
 @pytest.fixture(scope="module")
 def predictor():
-    record = card("simplecnn-digits")
+    record = model_card("simplecnn-digits")
     how = {"shape": (1, 28, 28), "architecture": record["model"]}
     return Predictor(trained("simplecnn-digits"), {"name": "normalize"} | record["normalize"], CLASSES, **how)
 
@@ -58,7 +58,7 @@ def test_the_file_gives_pytorchs_logits_at_every_batch(exported, predictor, size
     session = onnxruntime.InferenceSession(exported.path)
     logits = session.run(["logits"], {"pictures": pictures.numpy()})[0]
     with torch.no_grad():
-        normalized = v2.functional.normalize(pictures, *card("simplecnn-digits")["normalize"].values())
+        normalized = v2.functional.normalize(pictures, *model_card("simplecnn-digits")["normalize"].values())
         expected = predictor.model(normalized)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
@@ -89,8 +89,8 @@ def test_the_file_reads_whatever_the_predictor_reads_and_says_the_same(predictor
     assert reader.classes == predictor.classes and reader.shape == predictor.shape
     assert list(reader(mixed)["class"]) == list(predictor(mixed)["class"])
     theirs = predict(predictor.model, [(predictor.transform(test.tensors()[0]), test.labels)])
-    assert judged(reader, test).accuracy == theirs.accuracy > 0.9
-    assert judged(reader, test).loss == pytest.approx(theirs.loss, rel=1e-4)
+    assert predictions_of(reader, test).accuracy == theirs.accuracy > 0.9
+    assert predictions_of(reader, test).loss == pytest.approx(theirs.loss, rel=1e-4)
 
 
 def test_exporting_leaves_the_network_as_it_was_and_draws_no_random_number(tmp_path):
@@ -169,7 +169,7 @@ def integers(exported):
 def test_integers_are_a_third_of_the_bytes_and_read_as_well(exported, predictor, integers, tmp_path):
     predictor.save(tmp_path / "digits.safetensors")
     test = data.load("digits", "test")
-    table = weigh([tmp_path / "digits.safetensors", exported.path, *integers], test, batches=(1, 3))
+    table = benchmark([tmp_path / "digits.safetensors", exported.path, *integers], test, batch_sizes=(1, 3))
     assert list(table["integer layers"]) == ["", "0 of 4", "4 of 4", "4 of 4"]
     assert (
         table["bytes"]
@@ -179,7 +179,7 @@ def test_integers_are_a_third_of_the_bytes_and_read_as_well(exported, predictor,
     assert (
         table["accuracy"].iloc[0]
         == table["accuracy"].iloc[1]
-        == pytest.approx(card("simplecnn-digits")["figures"]["test"]["accuracy"])
+        == pytest.approx(model_card("simplecnn-digits")["figures"]["test"]["accuracy"])
     )
     assert (table["accuracy"].iloc[2:] > table["accuracy"].iloc[1] - 0.01).all()
     assert (table[["ms at 1", "ms at 3"]] > 0).all(axis=None)
@@ -202,7 +202,7 @@ def test_quantizing_refuses_what_is_no_file_of_ours(tmp_path):
 def test_a_network_of_convolutions_alone_is_quantized_whole(tmp_path):
     path = to_onnx(Predictor(SimpleCNN(width=4), shape=(1, 9, 11)), tmp_path / "a.onnx").path
     calibration = torch.rand(3, 1, 9, 11)
-    table = weigh(
+    table = benchmark(
         [path, quantize(path, tmp_path / "b.onnx", calibration)],
         data.load("digits", "val").subset(slice(0, 5)),
         (1,),

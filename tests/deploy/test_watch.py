@@ -16,7 +16,7 @@ from dl_course import data
 from dl_course.deploy import PredictionLog, drift, shadow
 from dl_course.deploy.watch import features
 from dl_course.evaluation import Predictor, compare, predict
-from dl_course.models import card, trained
+from dl_course.models import model_card, trained
 
 
 def uniform(n, classes=4, seed=0):
@@ -188,7 +188,7 @@ def test_without_a_change_alarms_are_as_rare_as_promised():
 
 @pytest.fixture(scope="module")
 def reader():
-    normalize = {"name": "normalize"} | card("simplecnn-digits")["normalize"]
+    normalize = {"name": "normalize"} | model_card("simplecnn-digits")["normalize"]
     return Predictor(trained("simplecnn-digits"), normalize, shape=(1, 28, 28))
 
 

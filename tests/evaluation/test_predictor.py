@@ -13,15 +13,15 @@ from torchvision.transforms import v2
 
 from dl_course import data
 from dl_course.evaluation import Predictor
-from dl_course.models import MODELS, card, trained
+from dl_course.models import MODELS, model_card, trained
 
 NAME = "simplecnn-digits"
-NORMALIZE = {"name": "normalize", **card(NAME)["normalize"]}
+NORMALIZE = {"name": "normalize", **model_card(NAME)["normalize"]}
 
 
 @pytest.fixture(scope="module")
 def reader():
-    about = card(NAME)
+    about = model_card(NAME)
     return Predictor(
         trained(NAME), NORMALIZE, about["classes"], shape=(1, 28, 28), architecture=about["model"]
     )
@@ -63,7 +63,7 @@ def test_it_names_digits_as_well_as_its_card_says(reader):
     digits = data.load("digits", "test")
     answers = reader(digits.images)
     right = np.mean([int(name) for name in answers["class"]] == digits.labels.numpy())
-    assert right == pytest.approx(card(NAME)["figures"]["test"]["accuracy"], abs=0.003)
+    assert right == pytest.approx(model_card(NAME)["figures"]["test"]["accuracy"], abs=0.003)
     assert answers["confidence"].between(0, 1).all()
 
 

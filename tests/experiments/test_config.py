@@ -52,7 +52,7 @@ def test_there_are_six_configurations():
 
 @pytest.mark.parametrize("name", configs())
 def test_every_configuration_parses_builds_and_takes_a_step(name):
-    config = load_config(name, {"data.batch_size": 2, "data.workers": 0})
+    config = load_config(name, {"data.batch_size": 2, "data.num_workers": 0})
     assert config.name == name
     parts = [pictures(config.data, split) for split in ("train", "val")]
     trainer = build_trainer(changed(config, {"training.device": "cpu", "training.epochs": 1}), *parts)
@@ -103,7 +103,7 @@ def test_a_mistake_is_refused_with_its_file_its_line_and_what_is_right(tmp_path,
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("data.batch_size", 0), ("data.workers", -1), ("training.epochs", 0), ("training.patience", 0),
+        ("data.batch_size", 0), ("data.num_workers", -1), ("training.epochs", 0), ("training.patience", 0),
         ("training.weight_decay", -0.1), ("training.max_grad_norm", 0.0), ("training.timeout", 0.0),
         ("training.seed", -1), ("model.in_channels", 0), ("model.base_channels", 0), ("model.dropout", 1.0),
     ],

@@ -31,7 +31,7 @@ def test_torchvisions_attention_equals_softmax_of_queries_times_keys():
 
 def test_the_courses_vit_shows_the_same_attention_as_torchvisions_with_its_weights():
     x = torch.rand(2, 3, 32, 32)
-    ours = models.VisionTransformer(image_size=32, patch_size=8, depth=3, dim=64, heads=4)
+    ours = models.VisionTransformer(image_size=32, patch_size=8, depth=3, embed_dim=64, num_heads=4)
     reference = theirs.VisionTransformer(32, 8, 3, 4, 64, 256, num_classes=10)
     ours.load_state_dict(reference.state_dict())
     for mine, their in zip(attention_maps(ours, x), attention_maps(reference, x), strict=True):

@@ -12,7 +12,7 @@ from torchvision.ops import Permute
 
 from dl_course import data
 from dl_course.explain import gradcam, gradcam_classes, pointing_game
-from dl_course.models import card, trained
+from dl_course.models import model_card, trained
 from dl_course.runtime import preserved_rng
 
 LAYERS = {
@@ -310,7 +310,7 @@ def test_an_empty_batch_gives_no_maps():
 
 
 def looked_at(name, dataset, split, count):
-    mean, std = card(name)["normalize"].values()
+    mean, std = model_card(name)["normalize"].values()
     shown = data.load(dataset, split, transform=data.TRANSFORMS.build("normalize", mean=mean, std=std))
     x = torch.stack([shown[i][0] for i in range(count)])
     return gradcam(trained(name), x, "stage3"), shown.subset(slice(count))

@@ -168,26 +168,26 @@ def test_the_same_seed_gives_the_same_marks_and_what_is_done_is_not_done_again(h
     first = hand_in(alice=[IMPORT, RELU], bob=[IMPORT, WRONG])
     again = hand_in("again")
     assert first.equals(again)
-    monkeypatch.setattr(command, "judged", None)  # which would now fail
+    monkeypatch.setattr(command, "grade_submission", None)  # which would now fail
     assert hand_in().equals(first)
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(hand_in, monkeypatch):
-    judged, done = command.judged, []
+    graded, done = command.grade_submission, []
 
     def stopping(submission, *rest):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(submission.student)
-        return judged(submission, *rest)
+        return graded(submission, *rest)
 
-    monkeypatch.setattr(command, "judged", stopping)
+    monkeypatch.setattr(command, "grade_submission", stopping)
     with pytest.raises(KeyboardInterrupt):
         hand_in(a=[IMPORT, RELU], b=[IMPORT, RELU], c=[IMPORT, WRONG])
     monkeypatch.setattr(
         command,
-        "judged",
-        lambda submission, *rest: done.append(submission.student) or judged(submission, *rest),
+        "grade_submission",
+        lambda submission, *rest: done.append(submission.student) or graded(submission, *rest),
     )
     assert hand_in()["relu"].to_dict() == {"a": 1, "b": 1, "c": 0}
     assert done == ["a", "b", "c"]

@@ -17,7 +17,7 @@ def outputs_of(model, x):
 
 
 def test_se_block_equals_torchvisions():
-    ours, theirs = SEBlock(8, hidden=3), SqueezeExcitation(8, 3)
+    ours, theirs = SEBlock(8, squeeze_channels=3), SqueezeExcitation(8, 3)
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(2, 8, 5, 3)
     assert torch.allclose(ours(x), theirs(x), atol=1e-6)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dl_course.files import DataUnavailable
-from dl_course.models import MODELS, ResNet, TinyResNet, card, init, kaiming_init, pretrained, trained
+from dl_course.models import MODELS, ResNet, TinyResNet, init, kaiming_init, model_card, pretrained, trained
 
 
 def test_kaiming_init_keeps_the_size_of_the_signal_through_thirty_layers():
@@ -80,7 +80,7 @@ def test_trained_builds_the_recorded_network_with_the_stored_weights(tmp_path, m
     x = torch.randn(2, 3, 32, 32)
     again = trained("tiny")
     assert torch.equal(again(x), model.eval()(x)) and not again.training
-    assert card("tiny")["seed"] == 3
+    assert model_card("tiny")["seed"] == 3
     with pytest.raises(ValueError, match="no trained network 'tinny'; did you mean 'tiny'"):
         trained("tinny")
 
@@ -88,6 +88,6 @@ def test_trained_builds_the_recorded_network_with_the_stored_weights(tmp_path, m
 def test_what_the_package_carries_is_small_and_complete():
     for path in init.TRAINED.glob("*.safetensors"):
         assert path.stat().st_size <= 500_000
-        record = card(path.stem)
+        record = model_card(path.stem)
         assert {"model", "data", "seed", "figures"} <= record.keys() and record["model"]["name"] in MODELS
         assert isinstance(trained(path.stem), nn.Module)

@@ -83,7 +83,7 @@ def test_tied_weights_count_once():
 
 
 def test_direct_parameters_and_layers_that_are_not_called_as_modules_are_counted():
-    model = VisionTransformer(depth=1, dim=16, heads=2)
+    model = VisionTransformer(depth=1, embed_dim=16, num_heads=2)
     table = summary(model, (3, 64, 64))
     assert whole(table).parameters == sum(p.numel() for p in model.parameters())
     tokens = 65

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,11 +22,20 @@ sides = st.integers(1, 13)
 @settings(max_examples=60, deadline=None)
 @given(sides, sides, st.sampled_from([1, 3, 5, (3, 7)]), st.integers(1, 3), st.integers(1, 3), st.booleans())
 def test_conv2d_auto_is_torchs_same_padding_and_rounds_up_with_a_stride(h, w, kernel, dilation, stride, bias):
-    layer = Conv2dAuto(2, 4, kernel, dilation, stride=stride, bias=bias, groups=2)
+    layer = Conv2dAuto(2, 4, kernel, stride, dilation=dilation, bias=bias, groups=2)
     x = torch.randn(1, 2, h, w)
     same = F.conv2d(x, layer.weight, layer.bias, padding="same", dilation=dilation, groups=2)
     assert torch.allclose(layer(x), same[:, :, ::stride, ::stride], atol=1e-5)
     assert layer(x).shape[2:] == (-(-h // stride), -(-w // stride))
+
+
+def test_conv2d_auto_takes_its_arguments_by_torchs_names_in_torchs_order():
+    theirs = list(inspect.signature(nn.Conv2d).parameters)
+    for ours in (Conv2dAuto, SeparableConv2d):
+        assert list(inspect.signature(ours).parameters)[:4] == theirs[:4]
+        assert ours(3, 16, 3, 2)(torch.zeros(1, 3, 8, 8)).shape == (1, 16, 4, 4)
+    with pytest.raises(TypeError):  # torch's fifth is the padding, which Conv2dAuto computes
+        Conv2dAuto(3, 16, 3, 2, 1)
 
 
 @pytest.mark.parametrize("kernel", [2, 4, (3, 2)])
@@ -35,7 +46,7 @@ def test_conv2d_auto_refuses_an_even_kernel_and_says_why(kernel):
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (5, 2, 1), (3, 2, 2)])
 def test_separable_convolution_equals_one_convolution_with_the_composed_kernel(kernel, stride, dilation):
-    layer = SeparableConv2d(3, 5, kernel, stride=stride, dilation=dilation).double()
+    layer = SeparableConv2d(3, 5, kernel, stride, dilation=dilation).double()
     x = torch.randn(2, 3, 9, 10, dtype=torch.double)
     composed = layer.pointwise.weight * layer.depthwise.weight.squeeze(1)  # (5, 3, k, k) by broadcasting
     padding = dilation * (kernel // 2)
@@ -81,7 +92,7 @@ def test_group_norm_1_is_layer_norm_over_channels_and_positions(shape):
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 3), (4, 6, 2, 3)])
 def test_cross_modal_norm_is_group_norm_with_each_samples_own_affine(shape):
-    layer = CrossModalNorm(6, modalities=3, groups=2)
+    layer = CrossModalNorm(6, num_modalities=3, num_groups=2)
     nn.init.normal_(layer.weight), nn.init.normal_(layer.bias)
     x, modality = torch.randn(shape), torch.tensor([2, 0, 0, 1])
     expected = [F.group_norm(x[i : i + 1], 2, layer.weight[m], layer.bias[m]) for i, m in enumerate(modality)]

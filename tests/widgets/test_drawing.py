@@ -24,13 +24,13 @@ from dl_course.files import DataUnavailable
 from dl_course.widgets import DrawingPad, as_mnist
 
 NAME = "simplecnn-digits"
-NORMALIZE = {"name": "normalize", **models.card(NAME)["normalize"]}
+NORMALIZE = {"name": "normalize", **models.model_card(NAME)["normalize"]}
 SEVEN = [(80, 60), (200, 60), (120, 230)]
 
 
 @pytest.fixture(scope="module")
 def predictor():
-    return Predictor(models.trained(NAME), NORMALIZE, models.card(NAME)["classes"], shape=(1, 28, 28))
+    return Predictor(models.trained(NAME), NORMALIZE, models.model_card(NAME)["classes"], shape=(1, 28, 28))
 
 
 @pytest.fixture
