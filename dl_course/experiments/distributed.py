@@ -53,9 +53,10 @@ def shared(value: Any) -> Any:
 def processes(timeout: float, device: str | None) -> Iterator[str | None]:
     """Join the processes that torchrun started, by nccl on CUDA and gloo else; give this one's device.
 
-    timeout: seconds that one waits for the others. Without torchrun nothing happens.
+    timeout: seconds that one waits for the others. Without torchrun, or inside of another such block, nothing
+    happens.
     """
-    if not dist.is_torchelastic_launched():
+    if not dist.is_torchelastic_launched() or dist.is_initialized():
         yield device
         return
     chosen, place = pick_device(device), int(os.environ["LOCAL_RANK"])

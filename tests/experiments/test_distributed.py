@@ -1,78 +1,34 @@
 """Several processes end with the weights of one; left alone, a process says so."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 
-from dl_course.experiments import (
-    DataConfig,
-    ExperimentConfig,
-    ModelConfig,
-    TrainingConfig,
-    changed,
-    find_runs,
-    save_config,
-    train,
-)
-from dl_course.experiments.distributed import Share
+from dl_course.experiments import DataConfig, changed, find_runs, save_config, train
+from dl_course.experiments.distributed import Share, processes, together
 from dl_course.training import load
+from tests.experiments.several import CONFIG, ENDLESS, LIMIT, WITH_NORM
 
-# 126 pictures in batches of 25: 13 and 12 for two processes, and one picture is left for the last batch
-CONFIG = ExperimentConfig(
-    "two",
-    DataConfig(batch_size=25, splits=[0.1, 0.1, 0.8]),
-    ModelConfig("simplenet"),
-    TrainingConfig(
-        epochs=2,
-        optimizer="sgd",  # Adam would divide rounding errors by themselves where a gradient is nearly 0
-        learning_rate=0.05,
-        max_grad_norm=1.0,
-        seed=5,
-        device="cpu",
-    ),
-)
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
-def forked(count, config, folder):
-    """Train in processes forked off this one, in torchrun's environment; return their exit statuses."""
-    children, port = [], free_port()
-    for rank in range(count):
-        if not (child := os.fork()):
-            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
-            os.environ["TORCHELASTIC_RUN_ID"] = "forked"
-            try:
-                train(config, folder, progress=False)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        children.append(child)
-    return [os.waitpid(child, 0)[1] for child in children]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def torchrun(config, folder):
-    """Begin the training in two processes, by loopback alone; leave none of them behind."""
-    save_config(config, folder / "two.yaml")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
-    command += [f"--master-port={free_port()}", "-m", "dl_course.experiments.train"]
-    command += ["--config", str(folder / "two.yaml"), "--runs", str(folder)]
+def torchrun(*command):
+    """Begin two processes, by loopback alone; leave none of them behind."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([*launch, *map(str, command)], env=environment, cwd=ROOT, **pipes) as process:
         try:
             yield process
         finally:
@@ -85,22 +41,35 @@ def children(process):
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def wait_for(condition, process):
+    """Wait until it holds; where the processes end before, or take too long, say what they said."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        if process.poll() is not None or time.monotonic() > end:
+            for each in children(process) if process.poll() is None else ():
+                each.kill()
+            pytest.fail(process.communicate(timeout=60)[0])
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """Two processes that have done all of several.py but its endless training, in which they are."""
+    folder = tmp_path_factory.mktemp("group")
+    with torchrun("tests.experiments.several", folder) as process:
+        wait_for((folder / "ready").exists, process)
+        yield SimpleNamespace(folder=folder, process=process)
+
+
 def weights(run):
     return load(run.folder / "latest.pt")["model"]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The run of one process."""
-    return train(CONFIG, tmp_path_factory.mktemp("alone"), progress=False)
-
-
-@pytest.mark.parametrize("count", [2, 3])
-def test_several_processes_end_with_the_weights_of_one(alone, tmp_path, count):
+def test_several_processes_end_with_the_weights_of_one(group, tmp_path):
+    alone = train(CONFIG, tmp_path, progress=False)
     assert alone.about["data"]["pictures"][0] % 25 == 1  # in the last batch there is one picture for all
-    assert forked(count, CONFIG, tmp_path) == [0] * count
-    (run,) = find_runs(tmp_path)  # process 0 alone has made one
-    assert run.about["environment"]["processes"] == count
+    (run,) = find_runs(group.folder / "plain")  # process 0 alone has made one
+    assert run.about["environment"]["processes"] == 2
     for key, tensor in weights(alone).items():
         torch.testing.assert_close(weights(run)[key], tensor, rtol=0, atol=1e-5)
     assert run.metrics == pytest.approx(alone.metrics, abs=1e-5)
@@ -108,66 +77,49 @@ def test_several_processes_end_with_the_weights_of_one(alone, tmp_path, count):
     assert names[0] == names[1] and len(list((run.folder / "tensorboard").iterdir())) == 1
 
 
-def test_the_running_means_of_batch_norm_are_those_of_all_processes_pictures(tmp_path):
-    config = changed(
-        CONFIG, {"model.name": "simplecnn", "training.epochs": 1, "training.learning_rate": 1e-9}
-    )
-    one = train(config, tmp_path / "one", progress=False)
-    assert forked(2, config, tmp_path / "two") == [0, 0]
-    (two,) = find_runs(tmp_path / "two")
+def test_the_running_means_of_batch_norm_are_those_of_all_processes_pictures(group, tmp_path):
+    one = train(WITH_NORM, tmp_path, progress=False)
+    (two,) = find_runs(group.folder / "norm")
     means = [key for key in weights(one) if key.startswith("stage1") and key.endswith("running_mean")]
     assert means
     for key in means:
         torch.testing.assert_close(weights(two)[key], weights(one)[key], rtol=0, atol=1e-5)
 
 
-def test_a_killed_process_ends_the_run_in_words_and_one_process_goes_on_with_the_run(tmp_path):
-    config = changed(CONFIG, {"training.epochs": 100_000, "training.scheduler": "none"})
-    with torchrun(config, tmp_path) as process:
-        while not list(tmp_path.glob("*/latest.pt")):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.1)
-        ranks = {child.environ().get("RANK"): child for child in children(process)}
-        start = time.monotonic()
-        ranks["1"].kill()
-        _, said = process.communicate(timeout=300)
-    assert process.returncode != 0 and time.monotonic() - start < CONFIG.training.timeout
+def test_a_killed_process_ends_the_run_in_words_and_one_process_goes_on_with_the_run(group):
+    folder = group.folder / "endless"
+    wait_for(lambda: list(folder.glob("*/latest.pt")), group.process)
+    ranks = {child.environ().get("RANK"): child for child in children(group.process)}
+    ranks["1"].kill()
+    said, _ = group.process.communicate(timeout=LIMIT)
+    assert group.process.returncode != 0
     assert "process of this run has ended" in said, said
     assert "--resume goes on from the last checkpoint" in said
-    (run,) = find_runs(tmp_path)
+    (run,) = find_runs(folder)
     done = load(run.folder / "latest.pt")["epoch"]
     assert run.metrics == {} and run.about["environment"]["processes"] == 2
-    on = train(
-        changed(run.config, {"training.epochs": done + 1}), resume=run, progress=False
-    )  # in one process
+    longer = changed(ENDLESS, {"training.epochs": done + 1})
+    on = train(longer, resume=run, progress=False)  # in one process
     assert on.history["epoch"].tolist() == list(range(1, done + 2)) and on.metrics["epoch"] == done + 1
 
 
-def test_a_silent_process_ends_the_run_after_the_timeout(tmp_path):
-    config = changed(CONFIG, {"training.timeout": 2.0})
-    port, (left, right) = free_port(), os.pipe()
-    for rank in (0, 1):
-        if not os.fork():
-            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_PORT": port}
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "TORCHELASTIC_RUN_ID": "x"}
-            try:
-                train(config, tmp_path, progress=False, callbacks=[Silent()] if rank else [])
-            except RuntimeError as error:
-                os.write(right, str(error).encode())
-            finally:
-                os._exit(0)
-    said = os.read(left, 10_000).decode()
-    assert "was silent for longer than training.timeout; --resume goes on from the last checkpoint" in said
-    for _ in (0, 1):
-        os.wait()
+def test_a_process_waits_for_the_others_as_long_as_it_is_told(monkeypatch):
+    asked = {}
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: asked.update({backend: timeout}))
+    monkeypatch.setattr(dist, "destroy_process_group", asked.clear)
+    with processes(2.5, "cpu") as device:
+        assert device == "cpu" and asked == {"gloo": timedelta(seconds=2.5)}
+    assert asked == {}
 
 
-class Silent:
-    """A process that hangs."""
+def test_a_silent_process_ends_the_others_in_words():
+    def silent(tensor):
+        raise RuntimeError("Timed out waiting 2000ms for recv operation to complete")
 
-    def step_end(self, trainer):
-        if trainer.step == 2:
-            time.sleep(6)
+    with pytest.raises(RuntimeError, match="was silent for longer than training.timeout; --resume goes on"):
+        together(silent, torch.zeros(1))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
@@ -192,10 +144,13 @@ def test_shares_are_each_batch_once_and_nobody_is_left_without(monkeypatch, worl
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_two_processes_train_on_two_gpus_or_say_that_there_is_one(alone, tmp_path):
-    with torchrun(changed(CONFIG, {"training.device": "cuda"}), tmp_path) as process:
-        _, said = process.communicate(timeout=300)
+def test_two_processes_train_on_two_gpus_or_say_that_there_is_one(tmp_path):
+    save_config(changed(CONFIG, {"training.device": "cuda"}), tmp_path / "two.yaml")
+    options = ["--config", tmp_path / "two.yaml", "--runs", tmp_path]
+    with torchrun("dl_course.experiments.train", *options) as process:
+        said, _ = process.communicate(timeout=LIMIT)
     if torch.cuda.device_count() < 2:
         assert "a process needs a GPU of its own; there are 1" in said
     else:
+        alone = train(CONFIG, tmp_path / "alone", progress=False)
         assert find_runs(tmp_path)[0].metrics == pytest.approx(alone.metrics, abs=1e-3)
