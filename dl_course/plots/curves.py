@@ -44,7 +44,8 @@ def learning_rate_curve(
         ax.axvspan(*band, color=COLORS[1], alpha=0.25, label="band of suggestions")
     if suggestion is not None:
         ax.axvline(suggestion, color=COLORS[1], linestyle="--", label=f"suggestion {suggestion:.2g}")
-    low, high = np.nanmin(line), np.nanmax(line[: np.nanargmin(line) + 1])
+    seen = np.concatenate([line, array(losses)])
+    low, high = np.nanmin(seen[np.isfinite(seen)]), np.nanmax(line[: np.nanargmin(line) + 1])
     if high > low:  # what comes after the explosion would flatten all before it
         ax.set_ylim(low - 0.1 * (high - low), high + 0.3 * (high - low))
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss")

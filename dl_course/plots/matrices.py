@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
-from dl_course.plots.style import array, colorbar, new_axes, scale
+from dl_course.plots.style import COLORS, array, colorbar, new_axes, scale
 
 
 def weight_matrix(weight: Any, ax: Axes | None = None) -> Axes:
@@ -41,6 +42,32 @@ def confusion_matrix(counts: Any, classes: Sequence[str] | None = None, ax: Axes
             ax.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     ax.set_xticks(range(len(names)), names, rotation=0 if max(map(len, names)) <= 2 else 90)
     ax.set_yticks(range(len(names)), names)
+    return ax
+
+
+def numbers(
+    table: Any, ax: Axes | None = None, title: str = "", *, window: tuple[int, int, int] | None = None,
+    **how: Any,
+) -> Axes:  # fmt: skip
+    """Draw a table of numbers, (rows, columns), coloured and written; nothing where it is NaN.
+
+    window: (left, top, side) of a frame around some of them · how: goes to ``imshow``, such as cmap and vmin.
+    """
+    values, ax = array(table, "rows, columns"), new_axes(ax, 3, 3)
+    limit = max(1.0, np.nanmax(np.abs(values), initial=0))
+    ax.imshow(values, **({"cmap": "RdBu_r", "vmin": -2 * limit, "vmax": 2 * limit} | how))
+    edge = np.array(values.shape) - 0.5
+    ax.vlines(np.arange(-0.5, edge[1] + 1), -0.5, edge[0], color="0.75", linewidth=0.6)
+    ax.hlines(np.arange(-0.5, edge[0] + 1), -0.5, edge[1], color="0.75", linewidth=0.6)
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            ax.text(column, row, f"{value:.3g}".replace("-", "−"), ha="center", va="center")
+    if window:
+        left, top, side = window
+        corner = (left - 0.5, top - 0.5)
+        ax.add_patch(Rectangle(corner, side, side, fill=False, color=COLORS[1], linewidth=2.5))
+    ax.set_title(title, fontsize=10)
+    ax.axis("off")
     return ax
 
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import warnings
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import pandas as pd
 import torch
 from matplotlib import colormaps
@@ -25,7 +24,7 @@ from dl_course.explain import gradcam, overlay
 from dl_course.hooks import capture
 from dl_course.plots.style import COLORS, scale
 from dl_course.registry import nearest
-from dl_course.widgets.views import Drawing, data_url
+from dl_course.widgets.views import Drawing, Faced, data_url
 
 SIDE, BOX, COARSE, SHOWN = 28, 20, 5, 64  # of a picture, a digit, a map that still tells where; maps at most
 
@@ -92,7 +91,7 @@ class Reading:
         return figure._repr_png_()
 
 
-class DrawingPad(anywidget.AnyWidget):
+class DrawingPad(Faced):
     """A pad to draw a digit on for a predictor to read; ``predict`` reads a picture without a front end.
 
     layer: whose maps to show, one of ``layers``, or ValueError; by default the last with maps of 5×5 or more.
@@ -154,10 +153,8 @@ class DrawingPad(anywidget.AnyWidget):
         said = "; ".join([answer["status"], *(str(remark.message) for remark in remarks)])
         self.answer = answer | {"stroke": self.stroke, "status": said}
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        shown, metadata = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
-        png = (self.reading or self._example())._repr_png_()
-        return shown | {"image/png": b64encode(png).decode()}, metadata
+    def _repr_png_(self) -> bytes:
+        return (self.reading or self._example())._repr_png_()
 
     def __repr__(self) -> str:
         return f"DrawingPad: {type(self.predictor.model).__name__}; predict(image)"

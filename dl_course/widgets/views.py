@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+import anywidget
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -31,6 +32,17 @@ class Drawing(Figure):
         picture = fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # a third less to pack
         picture.save(file, "PNG", compress_level=1, compress_type=3)  # zlib's Z_RLE: quicker, and smaller
         return file.getvalue()
+
+
+class Faced(anywidget.AnyWidget):
+    """A widget with a picture beside its live view, for where no front end is."""
+
+    def _repr_png_(self) -> bytes:
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        shown, metadata = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        return shown | {"image/png": b64encode(self._repr_png_()).decode()}, metadata
 
 
 def data_url(picture: Image) -> str:

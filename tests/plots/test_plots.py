@@ -58,6 +58,7 @@ EVERY = {
     "weight_matrix": lambda ax: plots.weight_matrix(torch.randn(3, 7), ax),
     "unit_activations": lambda ax: plots.unit_activations(torch.rand(3, 7), ax),
     "channel_gates": lambda ax: plots.channel_gates(torch.rand(3, 7, 1, 1), ax),
+    "numbers": lambda ax: plots.numbers([[1.0, -2.0], [np.nan, 3.5]], ax, "a table", window=(0, 0, 1)),
     "confusion_matrix": lambda ax: plots.confusion_matrix(np.eye(3, dtype=int), "abc", ax),
 }
 
@@ -131,6 +132,8 @@ def test_the_learning_rate_curve_shows_suggestion_and_band_and_cuts_the_explosio
     assert list(ax.lines[1].get_xdata()) == [1e-3, 1e-3]
     assert ax.patches[0].get_x() == 5e-4 and ax.patches[0].get_width() == pytest.approx(1.5e-3)
     both = plots.learning_rate_curve(rates, losses, smoothed=losses / 2)
+    lagging = plots.learning_rate_curve(rates, losses, smoothed=[2.3, 2.3, 2.1, 1.8, 1.7, 9.0])
+    assert lagging.get_ylim()[0] < 1.0 < 2.3 < lagging.get_ylim()[1] < 4  # the lowest batch is in the picture
     assert [line.get_ydata()[0] for line in both.lines] == [2.3, 1.15] and len(both.patches) == 0
 
 
@@ -343,3 +346,12 @@ def test_the_confusion_matrix_writes_counts_or_shares_into_its_cells_readably():
     shares = plots.confusion_matrix(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
     assert [text.get_text() for text in shares.texts] == ["0.25", "0.75", "0.50", "0.50"]
     assert len(plots.confusion_matrix(np.eye(50, dtype=int)).texts) == 0
+
+
+def test_a_table_of_numbers_is_written_out_with_nothing_where_there_is_no_number():
+    ax = plots.numbers(torch.tensor([[1.0, -2.5], [torch.nan, 1 / 3]]), title="t", window=(1, 0, 2))
+    assert [text.get_text() for text in ax.texts] == ["1", "−2.5", "0.333"]
+    assert [text.get_position() for text in ax.texts] == [(0, 0), (1, 0), (1, 1)]
+    frame = ax.patches[0]
+    assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (0.5, -0.5, 2, 2)
+    assert np.isnan(shown(plots.numbers(np.full((2, 2), np.nan))).filled(np.nan)).all()
