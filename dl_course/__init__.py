@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dl_course.exercises.answers import solution
+    from dl_course.exercises.asking import ask
     from dl_course.exercises.checking import check, hint
     from dl_course.exercises.progress_file import progress
 
-__all__ = ["check", "hint", "progress", "solution"]
+__all__ = ["ask", "check", "hint", "progress", "solution"]
 
 
 def __getattr__(name: str) -> Any:

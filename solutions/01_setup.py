@@ -86,8 +86,15 @@ batch = images[:, None]
 batch.shape
 
 # %% [markdown]
-# The numbers haven't changed, and nothing was copied: a tensor is a block of memory and a *view* of it. Here are the
-# views you will need most often. Guess each shape before you run the cell.
+# The numbers haven't changed, and nothing was copied: a tensor is a block of memory and a *view* of it. Soon you will
+# see the views that you'll need most often. First, a question. There will be several like it in each chapter: take
+# half a minute and commit yourself before you run the next cell. Nobody grades your guess, and a wrong one teaches
+# more than a right one.
+
+# %%
+from dl_course import ask
+
+ask("01-one-picture")
 
 # %%
 {
@@ -104,7 +111,10 @@ batch.shape
 # %% [markdown]
 # ## 4. Types: whole numbers are a trap
 #
-# `uint8` is right for storing pictures and wrong for computing with them. Watch what becomes of 200 + 100.
+# `uint8` is right for storing pictures and wrong for computing with them. Take a bright pixel and make it brighter.
+
+# %%
+ask("01-uint8-sum")
 
 # %%
 bright = torch.tensor([200], dtype=torch.uint8)
@@ -166,6 +176,12 @@ from dl_course import check, hint, progress, solution
 #
 # $$ \hat x_{nchw} = \frac{x_{nchw} - \mu_c}{\sigma_c} $$
 #
+# Which shape do these means have?
+
+# %%
+ask("01-mean-per-channel")
+
+# %% [markdown]
 # **Exercise.** Write `standardize`. Mind three things: pictures may come as whole numbers; a channel that is the same
 # everywhere has $\sigma = 0$ and shall become 0; and your caller still needs the batch that you were given, unchanged.
 
@@ -238,6 +254,9 @@ except RuntimeError as error:
 # The unlucky case is when shapes fit that should not. Here we mean to compare five predictions with five labels.
 
 # %%
+ask("01-shapes-that-fit")
+
+# %%
 predictions, truth = torch.tensor([1.0, 2, 3, 4, 5])[:, None], torch.tensor([1.0, 2, 3, 4, 5])
 {"shape": (predictions - truth).shape, "mean error": (predictions - truth).abs().mean()}
 
@@ -304,6 +323,9 @@ check(seeded_split)
 # Now the classifier. Two lines make the ten averages, one the distances, one picks the nearest.
 
 # %%
+ask("01-nearest-average")
+
+# %%
 train, validation = seeded_split(len(batch), share=0.2, seed=0)
 pixels = standardize(batch).flatten(1)
 
@@ -345,7 +367,11 @@ model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 # %% [markdown]
 # A matrix with one weight for each pixel and digit, and one bias for each digit. It is the same arithmetic as in
 # section 8: ten pictures, compared with the input.
-#
+
+# %%
+ask("01-parameters")
+
+# %% [markdown]
 # **Exercise.** Write `count_parameters`. How large a model is, is the first question that anybody asks of it. Three details
 # make counts go wrong: frozen parameters, parameters that two layers share, and *buffers*, such as the running
 # averages of BatchNorm, which belong to a model's state and aren't parameters.

@@ -23,7 +23,7 @@ import numpy as np
 import seaborn as sns
 from sklearn.datasets import make_moons
 
-from dl_course import check, hint, progress, solution
+from dl_course import ask, check, hint, progress, solution
 
 sns.set_theme(style="white", palette="colorblind")
 
@@ -115,6 +115,12 @@ for ax, table, name in zip(axes, (x, w, b[None], x @ w + b), names, strict=True)
 #
 # $$ y = x\,w + b \qquad x: (N, n_{in}) \quad w: (n_{in}, n_{out}) \quad b: (n_{out}) \quad y: (N, n_{out}) $$
 #
+# Before you write it: which shape comes out?
+
+# %%
+ask("02-layer-shape")
+
+# %% [markdown]
 # **Exercise.** Write `linear_forward`. ("Forward", because we'll also go backward.)
 
 # %% tags=["exercise"]
@@ -131,8 +137,13 @@ check(linear_forward)
 # %% [markdown]
 # ## 3. The bend
 #
-# Now we can stack layers: the scores of one are the inputs of the next. Is the second layer worth its price? Watch
-# what becomes of two.
+# Now we can stack layers: the scores of one are the inputs of the next. What does the second layer add?
+
+# %%
+ask("02-two-linear-layers")
+
+# %% [markdown]
+# Two layers with random weights, and one layer whose weights are the product of theirs:
 
 # %%
 rng = np.random.default_rng(0)
@@ -208,8 +219,10 @@ sns.despine()
 
 # %% [markdown]
 # Sigmoid and tanh flatten on both sides: there, the slope is nearly zero. And the sigmoid's slope is small even at its
-# best. Learning sends a signal back through all layers, and every bend multiplies it by its slope. See what is left
-# after ten sigmoids, at best.
+# best. Learning sends a signal back through all layers, and every bend multiplies it by its slope.
+
+# %%
+ask("02-ten-sigmoids")
 
 # %%
 steepest = Sigmoid()
@@ -276,7 +289,10 @@ def descend(learning_rate, steps=25, w=-1.0, b=-1.5):
 
 
 # %% [markdown]
-# Three learning rates, the same start. Look at where each walk ends.
+# Three learning rates, the same start: 0.02, 0.3 and 1.01.
+
+# %%
+ask("02-large-rate")
 
 # %% alt="Three loss landscapes with paths: one stops far from the valley, one reaches it, one leaps across it and away"
 ws, bs = np.meshgrid(np.linspace(-2, 4, 80), np.linspace(-3, 4, 80))
@@ -371,7 +387,11 @@ f"backpropagation says {d_w:.4f}, the network says {(moved - loss) / hair:.4f}"
 # The weight $w_{ij}$ touches the output $j$ of *every* sample $n$, each time with the slope $x_{ni}$. Where a number
 # acts in several places, its gradients **add up**. And a check that costs nothing: each gradient has the **shape of
 # its array**.
-#
+
+# %%
+ask("02-weight-gradient")
+
+# %% [markdown]
 # **Exercise.** Write `linear_backward`. Three short expressions are enough. Don't divide by the number of samples: if
 # the loss is an average, `dout` has that in it already.
 
@@ -523,8 +543,12 @@ right.set(title="the price, −log p", xlabel="p given to the true class", ylabe
 sns.despine()
 
 # %% [markdown]
-# Sure and right costs nothing. Sure and wrong costs more and more, without limit.
-#
+# Sure and right costs nothing. Sure and wrong costs more and more, without limit. And a network that knows nothing yet?
+
+# %%
+ask("02-loss-of-guessing")
+
+# %% [markdown]
 # The formula has a catch. Scores around a thousand are nothing unusual when a training goes astray.
 
 # %%
@@ -579,8 +603,14 @@ np.allclose(gradient, numerical_gradient(lambda s: cross_entropy(s, targets)[0],
 # %% [markdown]
 # ## 9. One step of learning
 #
-# All parts are there. One question is left: from which weights do we start? Not from zeros: then all neurons would be
-# equal, and would stay so. From random ones, then. But how large? See how strong a signal is after each of twenty
+# All parts are there. One question is left: from which weights do we start? Why not from zeros?
+
+# %%
+ask("02-all-zeros")
+
+# %% [markdown]
+# And if all weights were the same number, but not zero, all neurons would be equal, and would stay so. From random
+# ones, then. But how large? See how strong a signal is after each of twenty
 # layers, for three sizes of weights.
 
 # %% alt="Strength of the signal by layer, logarithmic: small weights fade to nothing, large ones explode, He's stay level"
@@ -696,7 +726,11 @@ sns.despine()
 # *velocity* $v$ for every parameter, of which a share $\mu$ survives each step:
 #
 # $$ v \leftarrow \mu v + g \qquad p \leftarrow p - \eta v $$
-#
+
+# %%
+ask("02-momentum-speed")
+
+# %% [markdown]
 # **Exercise.** Write `momentum_step`. It returns nothing: it changes `p` and `v` themselves, which your caller keeps.
 
 # %% tags=["exercise"]

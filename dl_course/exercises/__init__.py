@@ -1,11 +1,17 @@
-"""Exercises: `check` an answer, get a `hint`, let `solution` fill what is missing, see your `progress`."""
+"""Exercises: `ask`, `check`, `hint`, `solution` and `progress`, which a lesson imports from `dl_course`."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-_HOME = {"check": "checking", "hint": "checking", "solution": "answers", "progress": "progress_file"}
+_HOME = {
+    "ask": "asking",
+    "check": "checking",
+    "hint": "checking",
+    "solution": "answers",
+    "progress": "progress_file",
+}
 
 
 def __getattr__(name: str) -> Any:

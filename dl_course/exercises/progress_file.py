@@ -49,15 +49,15 @@ class Progress:
         kind = "note" if left else "passed"
         return Box(kind, f"{scope}: {done} of {len(exercises)} exercises passed", (*lines, following))
 
-    def record(self, name: str, status: str) -> str:
-        """Note the outcome of a check; return a complaint where the file can't be written, else ""."""
+    def record(self, name: str, status: str, **more: str) -> str:
+        """Note an outcome, and more about it; return a complaint where the file can't be written, else ""."""
 
         def update(entries: Entries) -> None:
             old = entries.get(name, {"attempts": 0})
             attempted = status != "not attempted"
             if old.get("status") != "passed" and attempted:
                 old |= {"status": status, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-            entries[name] = old | {"attempts": old["attempts"] + attempted}
+            entries[name] = old | {"attempts": old["attempts"] + attempted} | more
 
         if status == "not attempted":
             return ""
@@ -66,6 +66,10 @@ class Progress:
         except (OSError, Timeout) as error:
             return f"not saved: {error}"
         return ""
+
+    def answer_to(self, question: str) -> str:
+        """Return the latest answer to a question, "" where there is none."""
+        return str(_read(self.path).get(question, {}).get("answer", ""))
 
     def export(self, path: str | Path = "dl_course_progress.json") -> Path:
         """Copy the progress to a file of your own, to take it to another machine; return its path."""

@@ -1,0 +1,35 @@
+"""Questions in a real JupyterLab, answered by keyboard alone."""
+
+import nbformat
+import pytest
+
+from dl_course.exercises.questions import find_question
+from tests.browser.test_lab import opened, run_cells
+
+pytestmark = pytest.mark.e2e
+
+
+def test_questions_are_answered_by_keyboard_in_jupyterlab(lab, page):
+    choices = find_question("02-all-zeros").options
+    sources = ["from dl_course import ask\n\nask('02-all-zeros')", "ask('02-layer-shape')"]
+    cells = [nbformat.v4.new_code_cell(source, id=f"ask-{i}") for i, source in enumerate(sources)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, lab.folder / "asking.ipynb")
+    opened(page, f"{lab.address}/doc/tree/asking.ipynb?token={lab.token}&reset")
+    run_cells(page, "ask-0", "ask-1")
+
+    page.locator(".ask-entries button", has_text="c").first.wait_for(timeout=60_000)
+    page.locator(".ask-entries button").first.focus()
+    for key in ("Tab", "Tab", "Shift+Tab", "Enter"):
+        page.keyboard.press(key)
+    page.locator(".ask-status", has_text=f": {choices['b']}").wait_for(timeout=30_000)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.locator(".ask-status", has_text=f": {choices['c']}").wait_for(timeout=30_000)
+
+    page.locator(".ask-entries input").focus()
+    page.keyboard.type("200, 16")
+    page.keyboard.press("Enter")
+    page.locator(".ask-status", has_text="✓ Right: (200, 16)").wait_for(timeout=30_000)
+    assert "One row for each point" in page.locator(".ask-explanation").last.inner_text()
