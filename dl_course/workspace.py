@@ -46,7 +46,7 @@ def reset(root: Path, name: str) -> list[str]:
         stem = next((stem for stem in chapters if stem.startswith(f"{exercises[name].chapter}_")), "")
         names = [name]
     else:
-        number = {stem: stem.partition("_")[0] for stem in chapters}  # "05", or "05b" of a second half
+        number = {stem: stem.partition("_")[0] for stem in chapters}  # "05", or "05b" of a second part
         stem = next((stem for stem in chapters if name in (stem, number[stem], f"{stem}.ipynb")), "")
         names = [each for each in exercises if stem and exercises[each].chapter == number[stem]]
     if not stem:

@@ -873,7 +873,7 @@ for ax in axes:
 _ = figure.colorbar(shown, ax=axes, label="share", shrink=0.8)
 
 # %% [markdown]
-# All shares are near $1/65$: an untrained transformer looks everywhere alike. In chapter 05 you'll read maps of
+# All shares are near $1/65$: an untrained transformer looks everywhere alike. In chapter 05b you'll read maps of
 # trained networks.
 
 # %% [markdown]
@@ -1049,7 +1049,7 @@ for ax in axes:
 
 # %% [markdown]
 # Would you have known them all? Always look at the mistakes: they tell more than the accuracy. Chapter 04 trains this
-# network properly, and chapter 05 asks *where it looked*.
+# network properly, and chapter 05b asks *where it looked*.
 
 # %% [markdown]
 # ## Summary

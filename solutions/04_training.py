@@ -1235,7 +1235,7 @@ shutil.rmtree(folder)
 # %% [markdown]
 # ## 21. When it doesn't work
 #
-# It won't, at first. Here is where to begin; chapter 05 has the whole tree, with a measurement for every branch.
+# It won't, at first. Here is where to begin; chapter 05c has the whole tree, with a measurement for every branch.
 #
 # | what you see | try, in this order |
 # | --- | --- |

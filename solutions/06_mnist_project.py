@@ -485,7 +485,7 @@ def worst_mistakes(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 check(worst_mistakes)
 
 # %% [markdown]
-# *Where did it look?* Grad-CAM (chapter 05) shows it. The upper row has what speaks for the answer that the network
+# *Where did it look?* Grad-CAM (chapter 05b) shows it. The upper row has what speaks for the answer that the network
 # gave, and how sure it was; the lower row has the same pictures, and what speaks for the label.
 
 # %% tags=["nbval-ignore-output"] alt="Two rows of misread digits under heat maps: above, what speaks for the network's answer; below, what speaks for the label"

@@ -33,7 +33,7 @@ class Lesson:
 
     @property
     def chapter(self) -> str:
-        """The chapter's number, "01", or "05b" of a second half."""
+        """The chapter's number, "01", or "05b" of a second part."""
         return self.stem.partition("_")[0]
 
 

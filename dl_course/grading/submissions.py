@@ -54,7 +54,7 @@ def find_submissions(folder: Path) -> list[Submission]:
 def usual_chapter(submissions: list[Submission]) -> str:
     """Return the chapter that most notebooks' names begin with; ValueError where none does."""
     names = [path.name for each in submissions for path in _notebooks(each.path)]
-    number = re.compile(r"(?:ch)?(\d\d(?:[a-z](?![^\W_]))?)(?!\d)")  # 05, or 05b of a second half
+    number = re.compile(r"(?:ch)?(\d\d(?:[a-z](?![^\W_]))?)(?!\d)")  # 05, or 05b of a second part
     found = Counter(match[1] for name in names if (match := number.match(name)))
     if not found:
         raise ValueError("no notebook's name begins with a chapter's number: name it, --chapter 04")

@@ -1,245 +1,104 @@
-"""Judging chapter 05b: what is wrong with a network. The right answers can be told to make a slip."""
+"""Judging chapter 05b: what a network looks at. The right answers can be told to make a slip."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dl_course import data
+from dl_course.exercises.checks.ch05 import NEXT, _in_words, _network
 from dl_course.exercises.compare import Difference
 from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case, Outputs
-from dl_course.hooks import tensors_in, watching
-
-Curve = NDArray[np.float64]
+from dl_course.hooks import capture
 
 
-def _unmoved(model: nn.Module, step: Callable[[], Any], slip: str = "") -> list[str]:
-    before = {name: p if slip == "no copy" else p.detach().clone() for name, p in model.named_parameters()}
-    for _ in range(2 if slip == "twice" else 1):
-        step()
-    if slip == "all":
-        same = all(p.equal(before[name]) for name, p in model.named_parameters())
-        return list(before) if same else []
-    still = {
-        "meant": lambda name, p: not p.requires_grad,
-        "moved": lambda name, p: not p.equal(before[name]),
-    }.get(slip, lambda name, p: p.equal(before[name]))
-    return [name for name, p in model.named_parameters() if still(name, p)]
+def _cam(model: nn.Module, layer: str, images: Tensor, targets: Tensor, slip: str = "") -> Tensor:
+    layer, images = NEXT.get(layer, layer) if slip == "no copy" else layer, images.clone().requires_grad_()
+    with capture(model, layer, gradients=True) as seen:
+        scores = model(images).softmax(1) if slip == "softmax" else model(images)
+    chosen = scores.gather(1, (scores.argmax(1) if slip == "predicted" else targets)[:, None])
+    torch.autograd.grad(chosen.sum(), images)
+    grad, kept = seen[layer][0].gradient, seen[layer][0].activation
+    weights = grad if slip == "local" else grad.mean((0, 2, 3) if slip == "batch" else (2, 3), keepdim=True)
+    parts = weights * kept * (grad[0, 0].numel() if slip == "sum" else 1)
+    maps = (parts.clamp(min=0) if slip == "early" else parts).sum(1)
+    return maps if slip == "no relu" else maps.clamp(min=0)
 
 
-class Unmoved(Exercise):
-    """Which parameters a step leaves alone."""
+class GradCAM(Exercise):
+    """Grad-CAM."""
 
-    name = "unmoved"
-    not_allowed = ("quick_test", "checkup", "dl_course.diagnostics")
-    hints = (
-        "`{name: p.detach().clone() for name, p in model.named_parameters()}` is how the weights were.",
-        "Then `step()`, once; then `torch.equal(p, before[name])` for each of them.",
-    )
-    reference = staticmethod(_unmoved)
-    slips: ClassVar = {
-        "no copy": "you kept the weights themselves, and they are changed in place: keep clones",
-        "meant": "requires_grad and gradients say what was meant; compare the weights before and after",
-        "moved": "those are the ones that moved; the others are asked for",
-        "all": "look at each parameter: one that moves doesn't speak for the others",
-        "twice": "one step, not two: step() changes the model",
-    }
-
-    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        frozen, unknown = "a frozen layer, or none", "an optimizer that doesn't know a layer"
-        kinds = (
-            (frozen, (), ()),
-            (frozen, "f", ()),
-            (unknown, (), "u"),
-            ("optimizer.step() forgotten", "f", "u"),
-        )
-        for about, still, strange in kinds:
-            n, depth, width = draw(rng, 5, 8), draw(rng, 3, 6), draw(rng, 5, 7)
-            case = {"about": about, "x": rng.normal(size=(n, 4)).astype(np.float32), "width": width}
-            case |= {"labels": rng.integers(3, size=n).tolist(), "seed": draw(rng, 0, 9999), "depth": depth}
-            which = [f"{3 * draw(rng, 0, depth - 1)}.{leaf}" for leaf in ("weight", "bias")]
-            case |= {"frozen": which if still else [], "unknown": which if strange else []}
-            yield case | {"forgets": bool(still and strange)}
-
-
-def _first_nonfinite(model: nn.Module, x: Tensor, slip: str = "") -> str | None:
-    bad = list[str]()
-
-    def leave(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        leaf = not any(True for _ in module.children())
-        for values in tensors_in(output):
-            broken = values.isnan() if slip == "nan" else ~values.isfinite()
-            if (leaf or slip == "container") and broken.any():
-                bad.append(name)
-
-    with torch.no_grad(), watching(model, leave):
-        model(x)
-    if slip == "defined":
-        bad = [name for name, _ in model.named_modules() if name in bad]
-    bad = [name.partition(".")[0] for name in bad] if slip == "container" else bad
-    return bad[-1 if slip == "last" else 0] if bad else None
-
-
-class FirstNonfinite(Exercise):
-    """The first layer that makes a NaN or Inf."""
-
-    name = "first_nonfinite"
+    name = "grad_cam"
     points = 2
-    not_allowed = ("debug_forward", "watching", "capture", "dl_course.hooks", "dl_course.diagnostics")
+    not_allowed = ("gradcam", "gradcam_classes", "LayerGradCam", "captum", "capture", "dl_course.explain")
     hints = (
-        "A layer without children is a leaf: `not list(module.children())`. Hang a hook onto each of them.",
-        "In a loop, `lambda module, given, output, name=name: …` keeps each hook its own name.",
-        "Each appends its name if `not output.isfinite().all()`; the first in the list has run first.",
-        "Keep the handles; `try:` model(x), `finally:` remove them all.",
+        "The hook keeps `output` itself, in the graph, and returns `output.clone()` for the next layers.",
+        "`torch.autograd.grad(score, kept)[0]`: let score be `scores[range(len(images)), targets].sum()`.",
+        "Weights are the gradient's `mean((2, 3), keepdim=True)`; weigh, `sum(1)`, and cut off below 0.",
     )
-    reference = staticmethod(_first_nonfinite)
+    reference = staticmethod(_cam)
     slips: ClassVar = {
-        "last": "that is the last one; those before it were broken already",
-        "nan": "an infinity is as bad as a NaN: use isfinite",
-        "defined": "named_modules() gives the order of definition; hooks are called in the order of running",
-        "container": "that is the block; which layer inside of it?",
+        "no copy": "the next layer worked in place on what you kept: let the hook return a clone",
+        "no relu": "what speaks against the class is still in the map: cut it off at 0",
+        "local": "average the gradient over height and width first: one weight a channel",
+        "sum": "the gradient is averaged over height and width, not summed",
+        "batch": "every picture has weights of its own: average over height and width, not over the batch",
+        "early": "first add the channels, then cut off at 0: channels may speak against the class, too",
+        "softmax": "take the score itself, before softmax",
+        "predicted": "you explain the predicted class; `targets` asks for others",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        kinds = [
-            ("a log of what is below 0", "tanh", "log"),
-            ("one over zero, or nothing", "inverse", "tanh"),
-        ]
-        kinds += [("two bad layers", "log", "root"), ("one over zero, or nothing", "tanh", "tanh")]
-        for about, early, late in kinds:
-            x = rng.normal(size=(draw(rng, 6, 9), 3)).astype(np.float32)
-            sizes = {
-                "width": draw(rng, 4, 7),
-                "seed": draw(rng, 0, 9999),
-                "depth": [draw(rng, 1, 5), draw(rng, 1, 5)],
-            }
-            yield {"about": about, "x": x, "early": early, "late": late, **sizes}
+        kinds = {"one picture": (1, "body.act"), "several pictures": (3, "body.act")}
+        kinds |= {"a layer before a ReLU that works in place": (draw(rng, 2, 4), "more")}
+        for about, (n, layer) in kinds.items():
+            case = _network(rng, about, n, layer=layer)
+            yield case | {"targets": rng.integers(case["classes"], size=n).tolist()}
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
-        if outputs.get("hooks left"):
-            says = "your hooks are still on the network: keep the handles, and remove them in a `finally:`"
-            return Difference("hooks left", outputs["hooks left"], 0, says)
-        return super().judge(case, outputs)
+        return _in_words(super().judge(case, outputs))
 
 
-def _diagnosed(train: Curve, val: Curve, slip: str = "") -> str:
-    start = 1.0 if slip == "absolute" else train[0]
-    diverged = (slip != "nan" and not np.isfinite(train).all()) or train[-1] > 1.5 * start
-    rises, lost = np.diff(train), val[-1] - np.nanmin(val) if np.isfinite(val).any() else np.nan
-    overfitted = val[-1] > 1.2 * train[-1] if slip == "gap" else lost > 0.12 * start
-    if slip == "order" and overfitted:
-        return "overfitting"
-    if diverged:
-        return "diverged"
-    if (rises > 0).sum() > 2 if slip == "noise" else (rises > 0.08 * start).sum() > 2:
-        return "unstable-training"
-    if train[-1] > 0.6 * start:
-        return "underfitting"
-    return "overfitting" if overfitted else "healthy"
+def _pointing(maps: Tensor, masks: Tensor, slip: str = "") -> Any:
+    (n, height, width), flat = maps.shape, maps.flatten(1)
+    if slip == "share":
+        return ((maps * masks).sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-12)).mean()
+    peaks = flat.argmax().expand(n) % (height * width) if slip == "whole" else flat.argmax(1)
+    peaks = torch.full_like(peaks, height // 2 * width + width // 2) if slip == "centre" else peaks
+    rows, columns = (peaks % width, peaks // width) if slip == "swapped" else (peaks // width, peaks % width)
+    hits, uneven = masks[torch.arange(n), rows, columns].float(), flat.amax(1) > flat.amin(1)
+    return (hits[uneven] if slip == "dropped" else hits if slip == "plateau" else hits * uneven).mean()
 
 
-def _curve(rng: np.random.Generator, kind: str, scale: float) -> tuple[Curve, Curve]:
-    """Return losses of training and validation, (epochs,) each, in which that happens beyond doubt."""
-    epochs, noise = draw(rng, 16, 30), 0.004
-    t, late = np.arange(epochs), draw(rng, 6, 9)
-    end = rng.uniform(0.78, 0.9) if kind == "underfitting" else rng.uniform(0.04, 0.1)
-    train = end + (1 - end) * np.exp(-t / rng.uniform(2, 3))
-    val = 1.03 * train + rng.uniform(0.03, 0.05)
-    if kind == "overfitting":
-        val = np.where(t > late, val + (t - late) / (epochs - 1 - late) * rng.uniform(0.4, 0.7), val)
-    if kind == "unstable-training":
-        jumps = np.zeros(epochs)
-        jumps[2 : epochs - 2 : 3] = rng.uniform(0.3, 0.5)
-        train, val = train + jumps, val + jumps
-    if kind == "diverged" and rng.random() < 0.5:
-        train, val = (np.where(t < late, losses, np.nan) for losses in (train, val))
-    elif kind == "diverged":
-        train, val = (losses + np.where(t > late, 1.5 ** (t - late), 0) for losses in (train, val))
-    train, val = (scale * losses * (1 + noise * rng.standard_normal(epochs)) for losses in (train, val))
-    return train, val
+class PointingScore(Exercise):
+    """The pointing game."""
 
-
-KINDS = ("healthy", "diverged", "unstable-training", "underfitting", "overfitting", "diverged")
-
-
-class DiagnoseCurves(Exercise):
-    """Read learning curves."""
-
-    name = "diagnose_curves"
-    points = 2
-    not_allowed = ("diagnose_history", "checkup", "dl_course.diagnostics")
+    name = "pointing_score"
+    not_allowed = ("pointing_game", "dl_course.explain")
     hints = (
-        "Begin with what makes all else meaningless: `np.isfinite(train).all()`, and where it ends.",
-        "Measure everything in units of the first loss, `train[0]`: losses have no scale of their own.",
-        "`np.diff(train)` are the changes from epoch to epoch; how many are large rises?",
-        "Overfitting: val[-1] against val.min(). Underfitting: train[-1] against train[0].",
+        "`maps.flatten(1).argmax(1)` is where the peaks are, (N,); `masks.flatten(1)` has the same places.",
+        "A map is flat if its largest number isn't above its smallest. It misses, and still counts.",
     )
-    reference = staticmethod(_diagnosed)
+    reference = staticmethod(_pointing)
     slips: ClassVar = {
-        "nan": "NaN is neither larger nor smaller than anything: ask np.isfinite first",
-        "absolute": "your limits are fixed numbers; a loss has no scale of its own: compare with train[0]",
-        "noise": "every curve trembles: count only rises that are large, compared with train[0]",
-        "gap": "validation is above training in healthy networks, too; does it rise again?",
-        "order": "what explodes rises in validation as well: ask for divergence first",
+        "plateau": "a map that is the same everywhere points nowhere: it misses",
+        "dropped": "a map that is the same everywhere is a miss; don't leave it out",
+        "share": "that is how much of the maps lies in the masks; only the peak counts here",
+        "whole": "each map has a peak of its own; yours is the highest of all maps",
+        "centre": "that is how often the picture's centre hits: what one gets without looking",
+        "swapped": "rows and columns are swapped",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        kinds = {
-            "cross-entropies of ten classes": 2.3,
-            "losses of a thousandth": 0.001,
-            "large losses": 400.0,
-        }
-        for about, scale in kinds.items():
-            pairs = [_curve(rng, kind, scale * rng.uniform(0.8, 1.25)) for kind in rng.permutation([*KINDS])]
-            yield {"about": about, "train": [train for train, _ in pairs], "val": [val for _, val in pairs]}
-
-
-TREATED: dict[int, set[str]] = {  # the parts that a treatment may change; of the last patients' but one, both
-    1: {"optimizer"}, 2: {"preparation", "model"}, 3: {"model", "loss"}, 4: {"batches"}, 5: {"steps"},
-    6: {"model"}, 7: set(), 8: {"model"}, 9: {"optimizer", "preparation"}, 10: {"data"},
-}  # fmt: skip
-BOTH = 9
-
-
-class Heal(Exercise):
-    """The ten patients."""
-
-    name = "heal"
-    points = 10
-    seconds = 20.0
-    not_allowed = ("checkup", "trained", "pretrained")
-    bar: ClassVar = 0.8
-    hints = (
-        "Look at history() first: which curve is wrong? Then at the batches, then at the outputs.",
-        "`if patient.number == 1:` change one part of it, say patient.optimizer; return patient at the end.",
-        "Nothing helps? Make a new model, or a loop of your own: does *that* learn? Then what is different?",
-        "Not every patient is ill. And one has two troubles: one heals only if both are mended.",
-    )
-
-    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        test = data.load("digits", "test")
-        for number in TREATED:
-            order = rng.permutation(len(test))[:320]
-            case = {"about": f"patient {number}", "number": number, "pictures": test.images.numpy()[order]}
-            yield case | {"_labels": test.labels.numpy()[order]}
-
-    def judge(self, case: Case, outputs: Outputs) -> Difference | None:
-        number, who, logits = case["number"], case["about"], np.asarray(outputs.get("logits", 0))
-        if "raised" in outputs:
-            why = f"{who}: {outputs['raised']} was raised {outputs['line']}".rstrip()
-            return Difference("", outputs["message"], "a patient", why)
-        if logits.shape != (len(case["_labels"]), 10):
-            got = outputs.get("returned", logits.shape)
-            return Difference(who, got, "a patient that gives ten scores", "return the patient, treated")
-        right, changed = float((logits.argmax(1) == case["_labels"]).mean()), set(outputs["changed"])
-        if right < self.bar:
-            says = f"{who} is still ill, after {', '.join(sorted(changed)) or 'no'} treatment"
-            return Difference("its accuracy on new pictures", right, self.bar, f"{says}: measure again")
-        if changed <= TREATED[number] and (len(changed) < 2 or number == BOTH):
-            return None
-        says = "it was well before: leave it alone" if not TREATED[number] else "it works, but change less"
-        return Difference("changed parts", sorted(changed), None, f"{who}: {says}, and only what is wrong")
+        kinds = {"square pictures": (12, 12, 0), "wide pictures": (7, 13, 0), "flat maps": (9, 8, 2)}
+        for about, (height, width, flat) in kinds.items():
+            n = draw(rng, 7, 11)
+            maps, masks = rng.uniform(0, 0.9, (n, height, width)), np.zeros((n, height, width), bool)
+            for i, hit in enumerate(rng.permutation(np.arange(n) < draw(rng, 3, n - 3))):
+                top, left = int(rng.integers(height - 3)), int(rng.integers(width - 3))
+                masks[i, top : top + 3, left : left + 3] = True
+                maps[(i, *rng.permutation(np.argwhere(masks[i] == hit))[0])] = rng.uniform(1, 2)
+            maps[:flat], masks[:flat, 0, 0] = 0, True
+            yield {"about": about, "maps": maps.astype(np.float32), "masks": masks}

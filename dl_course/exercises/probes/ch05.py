@@ -62,16 +62,3 @@ def gradient_ratios(answer: Any, case: Case) -> Outputs:
         model.get_parameter(name).requires_grad_(False)
     F.cross_entropy(model(torch.from_numpy(case["x"])), labels).backward()
     return {"returned": called(answer, model)["returned"]}
-
-
-@probe
-def grad_cam(answer: Any, case: Case) -> Outputs:
-    model, x = _network(case), torch.from_numpy(case["x"])
-    maps = answer(model, case["layer"], x, torch.tensor(case["targets"]))
-    return {**_left_behind(model), "returned": plain(maps)}
-
-
-@probe
-def pointing_score(answer: Any, case: Case) -> Outputs:
-    maps, masks = (torch.from_numpy(case[key]) for key in ("maps", "masks"))
-    return {"returned": called(answer, maps, masks)["returned"]}

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 05b · Debugging
+# # 05c · Debugging
 #
 # A program that is wrong stops, and names a line. A network that is wrong goes on. It trains for a night, gives
 # numbers of the right shape, and is a little worse than it should be. Nobody calls. In this chapter you learn to find
@@ -502,7 +502,7 @@ checkup(model, loader, loss_fn, optimizer=optimizer)
 
 # %% [markdown]
 # A check-up finds what somebody has thought of. It doesn't find a wrong question, a wrong label here and there, or the
-# shortcut of the last chapter. It spares you the first hour, not the thinking.
+# shortcut of chapter 05b. It spares you the first hour, not the thinking.
 #
 # ### From symptom to remedy
 #
@@ -685,7 +685,7 @@ pd.DataFrame(rows).T if rows else "Write down a diagnosis above, then run this c
 # ## Check yourself
 
 # %%
-progress("05b")
+progress("05c")
 
 # %% [markdown]
 # ## Further reading
