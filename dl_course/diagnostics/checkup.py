@@ -1,6 +1,6 @@
 """The check-up: find and name what is wrong with a network, before it costs a night of training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from dl_course.diagnostics.rules import Report
 from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import CHECKS, CURVES, judged
 from dl_course.diagnostics.rules.history import Curves
+from dl_course.diagnostics.rules.kept import kept
 from dl_course.runtime import preserved_rng
 
 
@@ -27,12 +28,20 @@ def checkup(
     eval_step(model, batch): your evaluation of a batch, with the model as training leaves it · seed: of the
     trials' random numbers.
     What cannot be looked for, for want of an argument or as something raised, is in ``report.skipped``. The
-    caller's model, optimizer, scheduler, loaders and random state stay as they were; an iterator is used up.
+    caller's model, optimizer, scheduler, loaders and random state stay as they were, and so does all that the
+    steps and the loss can reach: closures, globals, attributes. An iterator is used up; what is printed or
+    written to files stays written.
     Takes a few seconds, at most about half a minute on two cores, with networks of the size of this course's.
     """
     given = dict(optimizer=optimizer, scheduler=scheduler, val_loader=val_loader, train_step=train_step)
-    with preserved_rng(seed):
+    roots = (model, loss_fn, optimizer, scheduler, train_step, eval_step)
+    loaders = [each for each in (train_loader, val_loader) if not isinstance(each, Iterator)]
+    with preserved_rng(seed), kept(*roots, *loaders) as reached:
         evidence = Evidence(model, train_loader, loss_fn, **given, eval_step=eval_step, seed=seed)
+        if reached.lost:
+            evidence.notes.append(
+                f"could not be put back, had it been used: {', '.join(sorted(reached.lost))}"
+            )
         return replace(judged(CHECKS, evidence), notes=tuple(evidence.notes))
 
 

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from copy import deepcopy
 from functools import cache, cached_property
 from itertools import cycle, islice
@@ -12,20 +12,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import batchnorm, conv, dropout
+from torch.nn.modules import conv
 
 from dl_course.diagnostics.checks import check_loader
 from dl_course.diagnostics.forward import debug_forward
 from dl_course.diagnostics.gradients import gradient_flow
 from dl_course.diagnostics.rules.finding import Skip
+from dl_course.diagnostics.rules.practice import CALLS, PATIENCE, Practice, distance
 from dl_course.diagnostics.table import batches
 from dl_course.hooks import mapped, preserved, tensors_in, watching
-from dl_course.runtime import device_of, preserved_rng
+from dl_course.runtime import device_of
 
 SAMPLES, NUMBERS, SECONDS = 2048, 2**24, 5.0  # of a loader, at most: samples, their numbers, waiting for them
-BATCH, STEPS, PATIENCE = 64, 40, 4.0  # of a trial: samples a step, steps, seconds of this thread
+BATCH, STEPS = 64, 40  # of a trial: samples a step, steps
 WEIGHTED = (nn.Linear, conv._ConvNd)
-MODAL = (batchnorm._BatchNorm, dropout._DropoutNd)  # layers that work differently in eval mode
 Parts = tuple[nn.Module, Any, Any]
 
 
@@ -35,7 +35,7 @@ class Evidence:
     def __init__(self, model: nn.Module, train_loader: Any, loss_fn: Any, **given: Any) -> None:
         self.model, self.train_loader, self.loss_fn, self.given = model, train_loader, loss_fn, given
         self.notes, self.device, self.flat = list[str](), device_of(model), False
-        self.trial, self.practice = cache(self._trial), cache(self._practice)
+        self.trial = cache(self._trial)
 
     def need(self, name: str) -> Any:
         """Return an argument of the check-up; Skip where it was not given."""
@@ -72,7 +72,11 @@ class Evidence:
     @cached_property
     def whole(self) -> Any:
         """``batch`` as loaders give it, with an input alone in no tuple."""
-        inputs, labels = self.batch
+        return self.as_given(self.batch)
+
+    def as_given(self, batch: Any) -> Any:
+        """Return (inputs, labels) as the loader gives them."""
+        inputs, labels = batch
         return (*inputs, labels) if self.flat else ((inputs[0] if len(inputs) == 1 else inputs), labels)
 
     @cached_property
@@ -151,6 +155,27 @@ class Evidence:
         return gradient_flow(model, self.batch, loss_fn)
 
     @cached_property
+    def standing(self) -> Practice:
+        """What train_step does until it has made two updates on one batch, while the weights stay."""
+        return Practice(self, moves=False).run([self.whole] * CALLS, lambda p: len(p.updates) == 2)
+
+    @cached_property
+    def moving(self) -> Practice:
+        """What its first update does."""
+        return Practice(self).run([self.whole] * CALLS, lambda p: p.updates)
+
+    @cached_property
+    def plain(self) -> float:
+        """How far zero_grad(), backward() and step() move the weights, without decay."""
+        self.need("optimizer")
+        model, optimizer, loss_fn = self.training()
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 0.0
+        was = [p.detach().clone() for p in model.parameters()]
+        stepped(model, self.batch, loss_fn, optimizer)
+        return distance(model.parameters(), was)
+
+    @cached_property
     def spreads(self) -> dict[str, tuple[float, float]]:
         """How samples differ before and after each linear layer and convolution, in the order they run in."""
         model, found = self.training()[0], dict[str, tuple[float, float]]()
@@ -177,46 +202,12 @@ class Evidence:
             losses.append(stepped(model, batch, loss_fn, optimizer))
             if not math.isfinite(losses[-1]) or thread_time() - start > PATIENCE:
                 break
-        moved = math.hypot(*((p - w).norm().item() for p, w in zip(model.parameters(), was, strict=True)))
-        return losses, before, self._loss(model), moved / math.hypot(*(w.norm().item() for w in was))
+        size = math.hypot(*(w.norm().item() for w in was))
+        return losses, before, self._loss(model), distance(model.parameters(), was) / size
 
     def _loss(self, model: nn.Module) -> float:
         with preserved(model, self.given["seed"]), torch.no_grad():
             return self.loss_of(model(*mapped(torch.clone, self.batch[0])))
-
-    def _practice(self, rate: float) -> tuple[list[float], set[bool], bool]:
-        """Return what two updates do: gradients' norms, training flags met, whether weights move."""
-        model, optimizer, loss_fn = self.copies(rate)
-        norms, step, was = list[float](), optimizer.step, [p.detach().clone() for p in model.parameters()]
-        train_step = self.given["train_step"] or (lambda model, batch, optimizer: None)
-
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            norms.append(math.hypot(*(gradient.norm().item() for gradient in gradients)))
-            return step(*args, **kwargs)
-
-        optimizer.step = noted
-        with flags_met(model) as flags:
-            for _ in range(8 if self.given["train_step"] else 0):
-                with preserved_rng(self.given["seed"]):
-                    train_step(model, mapped(torch.clone, self.whole), optimizer)
-                if len(norms) > 1:
-                    break
-        if not self.given["train_step"]:
-            stepped(model.train(), self.batch, loss_fn, optimizer)
-        return norms, flags, any(not p.equal(w) for p, w in zip(model.parameters(), was, strict=True))
-
-
-@contextmanager
-def flags_met(model: nn.Module) -> Iterator[set[bool]]:
-    """Collect the training flags of layers that have two modes, while the model runs."""
-    flags = set[bool]()
-
-    def enter(name: str, module: nn.Module) -> None:
-        flags.update([module.training] if isinstance(module, MODAL) else [])
-
-    with watching(model, lambda *call: None, enter):
-        yield flags
 
 
 def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any, seen: Any = lambda t: t) -> float:

@@ -5,12 +5,16 @@ from itertools import accumulate
 from math import isfinite, prod
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
 from dl_course.diagnostics.activations import dead_units as count_dead_units
-from dl_course.diagnostics.rules.evidence import MODAL, Evidence, flags_met
+from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import Found, rule
+from dl_course.diagnostics.rules.kept import kept
+from dl_course.diagnostics.rules.practice import MODAL, flags_met
+from dl_course.hooks import mapped
 
 BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
 BENDING += "Thresh|Rnn|Lstm|Gru"  # in autograd's names of operations
@@ -157,9 +161,11 @@ def wrong_mode_in_steps(e: Evidence) -> Found:
 
     Call model.train() before each epoch of training, model.eval() before each evaluation.
     """
-    if e.given["train_step"] and True not in (flags := e.practice(0.0)[1] or {True}):
-        return f"train_step runs the model in eval mode ({flags})"
-    model = e.training()[0]
-    with flags_met(model) as flags:
-        e.need("eval_step")(model, e.whole)
+    if e.given["train_step"] and e.given["optimizer"] and True not in (e.standing.flags or {True}):
+        return "train_step runs the model in eval mode"
+    eval_step = e.need("eval_step")
+    with kept(e.model, eval_step), flags_met(e.model) as flags:
+        if not e.model.training:
+            e.model.train()
+        eval_step(e.model, mapped(torch.clone, e.whole))
     return True in flags and "eval_step runs the model in train mode: dropout is on, BatchNorm learns"

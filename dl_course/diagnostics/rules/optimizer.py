@@ -37,8 +37,7 @@ def no_zero_grad(e: Evidence) -> Found:
 
     Call optimizer.zero_grad() in every step, before loss.backward().
     """
-    e.need("train_step")
-    norms = e.practice(0.0)[0]
+    norms = e.standing.norms
     if len(norms) < 2 or norms[0] == 0:
         raise Skip("needs a train_step that calls optimizer.step()")
     return (
@@ -53,6 +52,5 @@ def no_update(e: Evidence) -> Found:
 
     Call optimizer.step() after loss.backward(); give the optimizer a rate above 0.
     """
-    e.need("optimizer")
-    moves, there = e.practice(1.0)[2], (e.flow["gradient"] > 0).any()
-    return not moves and there and "no weight moves, though there are gradients"
+    moves = any(e.moving.moved) if e.given["train_step"] else e.plain > 0
+    return not moves and (e.flow["gradient"] > 0).any() and "no weight moves, though there are gradients"
