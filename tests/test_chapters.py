@@ -13,7 +13,8 @@ from nbval.plugin import get_sanitize_patterns
 
 from dl_course.authoring.build import chapter
 from dl_course.authoring.lesson import read_lesson
-from dl_course.exercises.checking import check
+from dl_course.exercises import checking
+from dl_course.exercises.checking import check, hint
 from dl_course.exercises.checks import all_exercises
 from dl_course.notebooks import needed_by, read, tags
 
@@ -70,6 +71,20 @@ def test_the_stub_can_be_defined_and_counts_as_not_attempted(stem, name, home):
     outcome = check(loaded(stem, name, solved=False))
     assert outcome.status == "not attempted", outcome
     assert "not attempted yet" in outcome.headline
+
+
+@pytest.mark.parametrize(("stem", "name"), EXERCISES)
+def test_a_prompt_for_an_assistant_holds_no_line_of_the_solution_but_what_stub_and_hint_quote(
+    stem, name, home
+):
+    answer = next(each for each in LESSONS[stem].exercises.values() if each.name == name)
+    lines = {line.strip().partition("  #")[0] for line in answer.solved().splitlines()}
+    told = answer.stub() + all_exercises()[name].hints[0]
+    telling = {line for line in lines if len(line) > 15 and line[0] != "#" and line not in told}
+    checking._rungs.clear()
+    prompt = hint.prompt(loaded(stem, name, solved=False))
+    assert telling and "raise NotImplementedError" in prompt
+    assert [line for line in telling if line in prompt] == []
 
 
 def test_every_lesson_is_a_chapter_and_every_exercise_with_a_check_stands_in_its_lesson():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dis
+import linecache
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from dl_course.exercises.probes.tools import code_objects
@@ -59,6 +62,17 @@ def untouched(answer: Any) -> bool:
     left = stubs(answer)
     built = {int(each.rpartition(" of ")[2].rstrip(")")) for each in left if each.endswith(")")} or {1}
     return bool(left) and len(left) >= max(built)
+
+
+def source_of(answer: Any) -> str:
+    """Return the text of a function or class from its cell; the whole cell where it isn't found there."""
+    file = next((code.co_filename for code in code_objects(answer)), "")
+    cell = "".join(linecache.getlines(file))
+    with suppress(SyntaxError):
+        for node in ast.parse(cell).body:
+            if getattr(node, "name", "") == getattr(answer, "__name__", None):
+                return ast.get_source_segment(cell, node) or cell
+    return cell.strip() or "(its text can't be found)"
 
 
 def names_used(answer: Any) -> set[str]:

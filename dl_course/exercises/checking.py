@@ -1,11 +1,11 @@
-"""`check` an answer in the notebook, and the ladder of hints."""
+"""`check` an answer in the notebook, the ladder of hints, and a prompt for an assistant."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from dl_course.exercises.answers import STUB, is_reference, names_used, remember, stubs, untouched
+from dl_course.exercises.answers import STUB, is_reference, names_used, remember, source_of, stubs, untouched
 from dl_course.exercises.checks import all_exercises, find_exercise
 from dl_course.exercises.judging import Exercise, Verdict, verdict
 from dl_course.exercises.limits import Printed, TimeUp, printing_into, time_limit
@@ -19,6 +19,13 @@ from dl_course.runtime import preserved_rng
 NOTEBOOK_SEED = 0
 
 _rungs: dict[str, int] = {}
+
+_TUTOR = """\
+I'm taking a deep-learning course, and I'm stuck on an exercise. Be my tutor: lead me by questions.
+- Don't write the solution or any line of it, and don't correct my code for me, even if I ask you to.
+- Ask one question at a time and wait for my answer. Start with what I expect my code to do on a small input.
+- If there is more than one mistake, stay with the first. Tell me plainly when something I say is wrong.
+- When it works, ask me to explain why, in one sentence."""
 
 
 def check(answer: Any) -> Result:
@@ -41,18 +48,53 @@ def check(answer: Any) -> Result:
     return Result(outcome.kind, outcome.headline, lines, status=outcome.status)
 
 
-def hint(answer: Any) -> Box:
-    """Return the next hint for an exercise (its function, class or name); the last is the solution."""
-    name = answer if isinstance(answer, str) else _exercise_name(answer, sys._getframe(1).f_globals)
-    exercise = find_exercise(name)
-    rungs = [
-        *exercise.hints,
-        f"Open the solution: click on the collapsed cell 'Solution: {name}' below the check. "
-        "An assignment has no such cell: bring your question to class.",
-    ]
-    rung = min(_rungs.get(name, 0), len(rungs) - 1)
-    _rungs[name] = rung + 1
-    return Box("note", f"{name}, hint {rung + 1} of {len(rungs)}", (("", rungs[rung]),))
+class Hint:
+    """`hint(answer)` gives the next hint; `hint.prompt(answer)` is a text to paste into any assistant."""
+
+    def __call__(self, answer: Any) -> Box:
+        """Return the next hint for an exercise (its function, class or name); the last is the solution."""
+        name = answer if isinstance(answer, str) else _exercise_name(answer, sys._getframe(1).f_globals)
+        rungs = [
+            *find_exercise(name).hints,
+            f"Open the solution: click on the collapsed cell 'Solution: {name}' below the check. "
+            "An assignment has no such cell: bring your question to class.",
+        ]
+        rung = min(_rungs.get(name, 0), len(rungs) - 1)
+        _rungs[name] = rung + 1
+        return Box("note", f"{name}, hint {rung + 1} of {len(rungs)}", (("", rungs[rung]),))
+
+    def prompt(self, answer: Any) -> Prompt:
+        """Return a text for an assistant: the task, your code, the check's diagnosis, the next hint.
+
+        It asks the assistant to lead you by questions. answer: your function or class. Raises ValueError for
+        the reference solution, which the text never holds, and where no exercise has the answer's name.
+        """
+        exercise = find_exercise(_exercise_name(answer, sys._getframe(1).f_globals))
+        if is_reference(answer):
+            raise ValueError(f"{exercise.name} is the reference solution; run your own cell, then ask again")
+        next_hint = exercise.hints[min(_rungs.get(exercise.name, 0), len(exercise.hints) - 1)]
+        rules = ", ".join(exercise.not_allowed)
+        parts = {
+            "": _TUTOR,
+            "The exercise": f"{exercise.title}. The docstring in my code says what is asked.",
+            "What it has to do without": rules.replace("loop", "loops"),
+            "My code": f"```python\n{source_of(answer)}\n```",
+            "What the course's check says": repr(_checked(exercise, answer)),
+            "The next hint, which I haven't seen: lead me towards it, don't quote it": next_hint,
+        }
+        return Prompt("\n\n".join(f"{title}:\n{text}".lstrip(":\n") for title, text in parts.items() if text))
+
+
+class Prompt(str):
+    """A text that shows itself as it is, to be copied."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+hint = Hint()
 
 
 def _exercise_name(answer: Any, names: dict[str, Any]) -> str:

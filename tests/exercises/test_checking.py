@@ -207,6 +207,41 @@ def test_hints_come_one_by_one_and_end_with_the_solution():
     assert "hint 3 of 3" in hint("double").headline
 
 
+def test_a_prompt_for_an_assistant_has_task_code_diagnosis_next_hint_and_the_wish_to_be_led():
+    double = cell("import math\n\n\ndef double(x):\n    return x * x\n")["double"]
+    hint(double)
+    said = hint.prompt(double)
+    assert repr(said) == said and "lead me by questions" in said and "Don't write the solution" in said
+    for part in (
+        "Twice the number.",
+        "def double(x):\n    return x * x\n```",
+        "you squared it",
+        "Or multiply.",
+    ):
+        assert part in said, part
+    assert "without:\nlru_cache, loops" in said
+    assert (
+        "Add it to itself." not in said and "import math" not in said
+    )  # not an earlier hint, nor another cell
+    assert "hint 2 of 3" in hint(double).headline  # asking an assistant takes no hint away
+    assert "Or multiply." in hint.prompt(double)  # the last hint that isn't the solution
+
+
+def test_a_prompt_is_refused_for_the_reference_and_leaves_progress_alone(home):
+    namespace = cell("@solution\ndef double(x): return x + x")
+    with pytest.raises(ValueError, match="double is the reference solution; run your own cell"):
+        hint.prompt(namespace["double"])
+    with pytest.raises(ValueError, match="no exercise is named 'dubble'"):
+        hint.prompt(cell("def dubble(x): return x")["dubble"])
+    hint.prompt(cell(STUB)["double"])
+    assert not home.exists()
+
+
+def test_a_prompt_shows_a_class_of_the_learners_whole():
+    source = "class double:\n    factor = 2\n\n    def __init__(self, x):\n        self.x = x"
+    assert f"```python\n{source}\n```" in hint.prompt(cell(source)["double"])
+
+
 def test_results_show_themselves_as_text_and_as_html_that_cannot_run(home):
     result = check(cell("def double(x): return '<script>alert(1)</script>'")["double"])
     assert "<script>" not in result._repr_html_() and "&lt;script&gt;" in result._repr_html_()
