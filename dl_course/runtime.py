@@ -19,11 +19,14 @@ def pick_device(prefer: str | torch.device | None = None) -> torch.device:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if prefer is None:
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    device = torch.device(prefer)
-    if not there.get(device.type, False):
-        raise ValueError(
-            f"no device '{prefer}' here; there is: {', '.join(kind for kind in there if there[kind])}"
-        )
+    names = ", ".join(kind for kind in there if there[kind])
+    try:
+        device = torch.device(prefer)
+    except RuntimeError as error:
+        raise ValueError(f"no device is called '{prefer}'; there is: {names}") from error
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if not there.get(device.type, False) or (device.index or 0) >= count:
+        raise ValueError(f"no device '{prefer}' here; there is: {names}")
     return device
 
 
@@ -34,8 +37,16 @@ def device_of(module: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
+def fitted_to(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return x on the module's device and, where it holds floats, in the precision of its parameters."""
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    dtype = next(floats, x.dtype) if x.is_floating_point() else x.dtype
+    return x.to(device_of(module), dtype, non_blocking=True)
+
+
 def set_seed(seed: int) -> None:
     """Seed Python's, NumPy's and torch's global generators: the only place that seeds the world."""
+    seed = int(seed)  # NumPy's integers, too, which random.seed refuses
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

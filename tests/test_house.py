@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "dl_course"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEARNERS_ROOMS = {"runtime", "files", "metrics", "registry", "hooks", "plots", "data", "scratch", "models"}
-LEARNERS_ROOMS |= {"explain", "diagnostics", "training", "evaluation"}
+LEARNERS_ROOMS |= {"images", "explain", "diagnostics", "training", "evaluation"}
 MAY_PRINT = {"cli.py", "authoring/command.py"}
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dl_course.runtime import device_of, pick_device, preserved_rng, set_seed
+from dl_course.runtime import device_of, fitted_to, pick_device, preserved_rng, set_seed
 
 
 def draws():
@@ -18,6 +18,7 @@ def draws():
 
 def available(monkeypatch, cuda, mps):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
@@ -94,3 +95,28 @@ def test_inside_a_seed_holds_and_without_one_the_state_goes_on():
         set_seed(3)
         with preserved_rng():
             assert draws() == first
+
+
+@pytest.mark.parametrize(
+    ("prefer", "what"),
+    [("gpu", "no device is called 'gpu'; there is: .*cpu"), ("cuda:99", "no device 'cuda:99' here")],
+)
+def test_a_device_that_is_none_or_not_here_is_a_value_error(prefer, what):
+    with pytest.raises(ValueError, match=what):
+        pick_device(prefer)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), torch.tensor(3)])
+def test_a_seed_may_be_any_integer(seed):
+    numbers = []
+    for each in (3, seed):
+        set_seed(each)
+        numbers.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert numbers[0] == numbers[1]
+
+
+def test_a_tensor_takes_the_models_precision_where_it_holds_floats():
+    model = nn.Linear(2, 2).to(torch.bfloat16)
+    assert fitted_to(model, torch.zeros(1, 2)).dtype == torch.bfloat16
+    assert fitted_to(model, torch.zeros(1, 2, dtype=torch.long)).dtype == torch.long
+    assert fitted_to(nn.ReLU(), torch.zeros(1, 2, dtype=torch.float64)).dtype == torch.float64

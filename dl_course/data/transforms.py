@@ -11,6 +11,8 @@ from dl_course.registry import Registry
 TRANSFORMS = Registry("transform")
 TRANSFORMS.register("none")(v2.Identity)
 TRANSFORMS.register("normalize")(v2.Normalize)  # takes mean and std, per channel
+TRANSFORMS.register("resize")(v2.Resize)  # takes size
+TRANSFORMS.register("center-crop")(v2.CenterCrop)  # takes size
 TRANSFORMS.register("erase")(v2.RandomErasing)  # a rectangle goes blank: no single part suffices
 TRANSFORMS.register("trivial")(v2.TrivialAugmentWide)  # Müller and Hutter, "TrivialAugment", ICCV 2021
 

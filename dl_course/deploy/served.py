@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+from dl_course.images import channels_of, with_channels
 
 RAW = ("image/png", "image/jpeg", "application/octet-stream")
 FORMATS = (
@@ -21,7 +23,6 @@ FORMATS = (
     "JPEG",
 )  # Pillow's others include programs (EPS) and decoders that begin before they're asked
 SCANS = 64  # of a JPEG; each is a pass over all its pixels, and a progressive one has about ten
-GREY = (0.2989, 0.587, 0.114)  # torchvision's, with which the network was trained
 
 
 class Refused(ValueError):
@@ -149,12 +150,10 @@ def _decoded(files: Sequence[bytearray], shape: tuple[int, int, int], pixels: in
 
 def _fitted(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     """Return what ``Predictor.tensors`` does before its transform, (C, H, W); a channel at a time."""
-    turned, (channels, *size) = ImageOps.exif_transpose(picture), shape
-    if turned.mode.startswith("I;16"):
-        planes, white = [Image.fromarray(np.asarray(turned, np.float32))], 65535
-    else:
-        planes, white = list(turned.convert("L" if turned.mode in ("1", "L", "LA") else "RGB").split()), 255
-    small = [np.asarray(plane.convert("F").resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
-    if channels == 1 and len(small) == 3:
-        small = [np.tensordot(np.array(GREY, np.float32), np.stack(small), 1)]
-    return np.broadcast_to(np.stack(small) / np.float32(white), shape).clip(0, 1)
+    channels, height, width = shape
+    planes, white = channels_of(picture)
+    small = [
+        np.asarray(each.convert("F").resize((width, height), Image.Resampling.BILINEAR)) for each in planes
+    ]
+    scaled = np.stack(small).astype(np.float32) / np.float32(white)
+    return with_channels(scaled, channels).clip(0, 1)

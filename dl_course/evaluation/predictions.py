@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from dl_course.data import loader as make_loader
 from dl_course.hooks import evaluating
-from dl_course.runtime import device_of
+from dl_course.runtime import fitted_to
 
 if TYPE_CHECKING:
     from dl_course.evaluation.calibration import Calibration
@@ -131,12 +131,13 @@ def predict(model: nn.Module, pictures: Iterable[Any]) -> Predictions:
     are (pictures, labels) and outputs are logits (N, C).
     """
     batches = make_loader(pictures, 256) if isinstance(pictures, Dataset) else pictures
-    source, device = getattr(batches, "dataset", None), device_of(model)
-    logits, labels = [], []
+    source = getattr(batches, "dataset", None)
+    logits = []
+    labels = []
     with evaluating(model), torch.no_grad():
         for batch in tqdm(batches, "predict", delay=2, leave=False):
             inputs, truth = _pair(batch)
-            out = model(inputs.to(device, non_blocking=True))
+            out = model(fitted_to(model, inputs))
             if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(truth):
                 given = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
                 raise ValueError(f"the model must give logits ({len(truth)}, C); it gave: {given}")

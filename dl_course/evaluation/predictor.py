@@ -10,53 +10,83 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from dl_course.data import TRANSFORMS
 from dl_course.files import atomic
 from dl_course.hooks import evaluating
+from dl_course.images import read_image
 from dl_course.models import MODELS
-from dl_course.runtime import device_of
+from dl_course.runtime import fitted_to, preserved_rng
 
 Steps = Callable[[Tensor], Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 class Predictor:
-    """Names what pictures show: files, PIL pictures, arrays, tensors, or lists of them.
+    """Names what pictures show: files or their bytes, PIL pictures, arrays, tensors, or lists of them.
 
     model: gives logits (N, C); or a configuration for ``MODELS.build`` · transform: done to (N, C, H, W) in
-    [0, 1]; a configuration for ``TRANSFORMS.build``, or several, can be saved · classes: the C names ·
-    shape: (channels, height, width) that pictures are brought to, where the network needs one ·
-    architecture: the model's configuration, so that whoever loads the file need not bring the network.
+    [0, 1]; what can be saved: a configuration for ``TRANSFORMS.build``, torchvision's Normalize, Resize and
+    CenterCrop, or several · classes: the C names · shape: (channels, height, width) that pictures are brought
+    to, where the network needs one · architecture: the model's configuration, so that whoever loads the file
+    need not bring the network · batch_size: pictures that the network sees at once.
+    Raises ValueError where names and outputs differ in number: at once where a shape is given, else in use.
     """
 
     def __init__(
         self, model: nn.Module | Mapping[str, Any], transform: Steps = None, classes: Sequence[str] = (), *,
         shape: tuple[int, int, int] | None = None, architecture: Mapping[str, Any] | None = None,
+        batch_size: int = 64,
     ) -> None:  # fmt: skip
+        if batch_size < 1:
+            raise ValueError(f"a batch has at least one picture; given: batch_size={batch_size}")
         self.architecture = dict(model) if isinstance(model, Mapping) else architecture
         self.model: nn.Module = MODELS.build(model) if isinstance(model, Mapping) else model
-        self.classes, self.shape, self.steps = tuple(classes), shape, _steps(transform)
+        self.classes = tuple(classes)
+        self.shape = shape
+        self.batch_size = batch_size
+        self.steps = _steps(transform)
         built = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in self.steps]
         self.transform: Callable[[Tensor], Tensor] = v2.Compose(built) if built else v2.Identity()
+        if classes and shape:
+            with preserved_rng():
+                self._logits(self.transform(torch.zeros(1, *shape)))
 
     def tensors(self, pictures: Any) -> Tensor:
         """Return the pictures as the network is given them, (N, C, H, W); ValueError where it can't."""
-        batch = [_fitted(each, self.shape) for each in _each(pictures)]
+        return self._prepared(_sources(pictures))
+
+    def _prepared(self, sources: Sequence[Any]) -> Tensor:
+        batch = [_fitted(_tensor(each), self.shape) for each in sources]
         if not batch:
             raise ValueError("no picture was given")
         if len({each.shape for each in batch}) > 1:
             raise ValueError(f"pictures of several shapes, {_shapes(batch)}: give the predictor a shape")
         return self.transform(torch.stack(batch))
 
-    def probabilities(self, pictures: Any) -> Tensor:
-        """Return the probability of every class, (N, C) float32 on the CPU."""
+    def _logits(self, inputs: Tensor) -> Tensor:
         with evaluating(self.model), torch.no_grad():
-            return self.model(self.tensors(pictures).to(device_of(self.model))).float().softmax(1).cpu()
+            logits = self.model(fitted_to(self.model, inputs))
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
+            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"the model must give logits ({len(inputs)}, C); it gave: {given}")
+        if self.classes and logits.shape[1] != len(self.classes):
+            raise ValueError(f"{len(self.classes)} names of classes for {logits.shape[1]} outputs")
+        return logits
+
+    def probabilities(self, pictures: Any) -> Tensor:
+        """Return the probability of every class, (N, C) float32 on the CPU; ValueError as of ``tensors``."""
+        sources = _sources(pictures)
+        parts = [
+            sources[start : start + self.batch_size] for start in range(0, len(sources), self.batch_size)
+        ]
+        logits = [self._logits(self._prepared(part)).float() for part in parts or [[]]]
+        return torch.cat(logits).softmax(1).cpu()
 
     def __call__(self, pictures: Any) -> pd.DataFrame:
         """Return a row a picture: the class, and with which confidence."""
@@ -69,7 +99,8 @@ class Predictor:
         unnamed = [step for step in self.steps if not isinstance(step, Mapping)]
         if unnamed:
             raise ValueError(
-                f"a transform is saved by its configuration, {{'name': …}}; given: {unnamed[0]!r}"
+                "a transform is saved by its configuration, {'name': …}, for TRANSFORMS.build; "
+                f"given: {unnamed[0]!r}"
             )
         about = {"architecture": self.architecture, "transform": self.steps, "classes": self.classes}
         with atomic(Path(path)) as part:
@@ -110,57 +141,55 @@ class Predictor:
 
 
 def _steps(transform: Steps) -> list[Any]:
-    if transform is None:
+    """Return the steps, each as its configuration where it has one."""
+    if transform is None or isinstance(transform, v2.Identity):
         return []
-    several = list(transform) if isinstance(transform, Sequence) else [transform]
-    return [
-        {"name": "normalize", "mean": list(step.mean), "std": list(step.std)}
-        if isinstance(step, v2.Normalize)
-        else step
-        for step in several
-    ]
+    if isinstance(transform, Sequence):
+        return [step for each in transform for step in _steps(each)]
+    if isinstance(transform, v2.Compose | v1.Compose):
+        return _steps(transform.transforms)
+    return [_configuration(transform)]
 
 
-def _each(pictures: Any) -> list[Tensor]:
-    """Return each picture as float (C, H, W) in [0, 1]."""
+def _configuration(step: Any) -> Any:
+    if isinstance(step, v2.Normalize | v1.Normalize):
+        return {"name": "normalize", "mean": list(step.mean), "std": list(step.std)}
+    if isinstance(step, v2.CenterCrop | v1.CenterCrop):
+        return {"name": "center-crop", "size": _sides(step.size)}
+    if isinstance(step, v2.Resize | v1.Resize):
+        interpolation = getattr(step.interpolation, "value", step.interpolation)
+        how = {"interpolation": interpolation, "max_size": step.max_size}
+        return {"name": "resize", "size": _sides(step.size), "antialias": step.antialias} | how
+    return step
+
+
+def _sides(size: Any) -> Any:
+    return size if isinstance(size, int) or size is None else list(size)
+
+
+def _sources(pictures: Any) -> list[Any]:
+    """Return each picture for itself, as it was given; ValueError for what is none."""
     if isinstance(pictures, list | tuple):
-        return [tensor for each in pictures for tensor in _each(each)]
-    if isinstance(pictures, str | Path):
-        return [_opened(Path(pictures))]
-    if isinstance(pictures, Image.Image):
-        return [_from_pil(pictures)]
-    if isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3):
-        channels_last = pictures[..., None] if pictures.ndim == 2 else pictures
-        return [_scaled(torch.from_numpy(channels_last.copy()).permute(2, 0, 1))]
-    if isinstance(pictures, Tensor) and pictures.ndim in (2, 3, 4):
-        each = {2: pictures[None, None], 3: pictures[None], 4: pictures}.get(pictures.ndim, pictures)
-        return [_scaled(picture) for picture in each]
+        return [source for each in pictures for source in _sources(each)]
+    if isinstance(pictures, str | Path | bytes | Image.Image) or hasattr(pictures, "read"):
+        return [pictures]
+    if isinstance(pictures, np.ndarray | Tensor) and pictures.ndim in (2, 3, 4):
+        return list(pictures) if pictures.ndim == 4 else [pictures]
     given = f"{type(pictures).__name__} {getattr(pictures, 'shape', '')}".strip()
     raise ValueError(
-        "a picture is a file, a PIL picture, an array (H, W) or (H, W, C), a tensor (C, H, W) or "
-        f"(N, C, H, W), or a list of them; given: {given}"
+        "a picture is a file or its bytes, a PIL picture, an array (H, W), (H, W, C) or (N, H, W, C), a "
+        f"tensor (H, W), (C, H, W) or (N, C, H, W), or a list of them; given: {given}"
     )
 
 
-def _opened(path: Path) -> Tensor:
-    try:
-        with Image.open(path) as picture:
-            return _from_pil(picture)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read as a picture: {error}") from error
-
-
-def _from_pil(picture: Image.Image) -> Tensor:
-    picture = ImageOps.exif_transpose(picture)  # as the camera was held
-    if picture.mode.startswith("I;16"):  # which PIL would cut off at 255
-        return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 65535)[None]
-    if picture.mode in ("I", "F"):
-        raise ValueError(
-            f"a picture of mode {picture.mode} doesn't say what is white; give an array in [0, 1]"
-        )
-    return (
-        v2.functional.pil_to_tensor(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")) / 255
-    )
+def _tensor(source: Any) -> Tensor:
+    """Return a picture as float (C, H, W) in [0, 1]."""
+    if isinstance(source, np.ndarray):
+        channels_last = source[..., None] if source.ndim == 2 else source
+        return _scaled(torch.from_numpy(channels_last.copy()).permute(2, 0, 1))
+    if isinstance(source, Tensor):
+        return _scaled(source[None] if source.ndim == 2 else source)
+    return torch.from_numpy(read_image(source))
 
 
 def _scaled(picture: Tensor) -> Tensor:

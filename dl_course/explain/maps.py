@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from torch import Tensor, nn
 
 from dl_course.hooks import preserved, tensors_in
-from dl_course.runtime import device_of
+from dl_course.runtime import fitted_to
 
 Target = Tensor | Sequence[int] | int | None
 
@@ -21,7 +21,7 @@ def at_rest(model: nn.Module, images: Tensor) -> Iterator[Tensor]:
     """Give the images where the model is, in eval mode and with autograd on; it is left as it was."""
     with torch.inference_mode(False), preserved(model):
         model.eval()
-        images = images.detach().to(device_of(model))
+        images = fitted_to(model, images.detach())
         yield images.clone() if images.is_inference() else images  # which autograd refuses
 
 

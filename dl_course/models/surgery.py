@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dl_course.hooks import resolve
-from dl_course.runtime import device_of, preserved_rng
+from dl_course.runtime import fitted_to, preserved_rng
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh)
 
@@ -62,7 +62,7 @@ def quick_test(model: nn.Module, input_size: Sequence[int]) -> dict[str, Any]:
     """
     patient = copy.deepcopy(model).train()
     with preserved_rng(seed=0):
-        logits = patient(torch.randn(4, *input_size, device=device_of(model)))
+        logits = patient(fitted_to(model, torch.randn(4, *input_size)))
         labels = torch.randint(logits.shape[1], (4, *logits.shape[2:]), device=logits.device)
     loss = F.cross_entropy(logits, labels)
     loss.backward()

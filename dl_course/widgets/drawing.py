@@ -146,7 +146,7 @@ class DrawingPad(Faced):
             try:
                 if self.ink:
                     png = BytesIO(b64decode(self.ink.partition(",")[2]))
-                    self.reading = self.predict(as_mnist(Image.open(png)))
+                    self.reading = self.predict(as_mnist(png))
                     answer = _face(self.reading)
             except Exception as error:  # whatever the model raises: nobody would see a traceback
                 answer = {"status": str(error)[:300]}

@@ -7,18 +7,19 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from io import BytesIO
 from typing import Any
 
 import ipywidgets as widgets
-from PIL import Image, ImageOps
+import torch
+from PIL import ImageOps
 from torch import Tensor, nn
 from torchvision.transforms import v2
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms.v2.functional import center_crop, resize, to_pil_image
 
 from dl_course.data import Pictures
+from dl_course.images import read_image
 from dl_course.registry import nearest
-from dl_course.widgets.views import VIEWS, Drawing, Look, data_url, drawn
+from dl_course.widgets.views import VIEWS, Drawing, Inspection, data_url, draw_view
 
 CSS = """.{0} button {{width: 48px; height: 48px; font-size: 0; background-size: cover}}
 .{0} button.mod-active {{outline: 3px solid #0173b2}}"""
@@ -93,8 +94,8 @@ class LayerExplorer(widgets.VBox):
             raise ValueError(f"there are the pictures 0 to {len(self.images) - 1}; given {picture}")
         image = self.images[picture]
         inputs = (self.transform(image) if self.transform else image)[None]
-        look = Look(self.model, layer, image, inputs, self._class(target), strength, self.names)
-        return drawn(look, view)
+        seen = Inspection(self.model, layer, image, inputs, self._class(target), strength, self.names)
+        return draw_view(seen, view)
 
     def _class(self, target: Any) -> Any:
         known = {"": None} | {name: number for number, name in enumerate(self.names)}
@@ -145,8 +146,8 @@ class LayerExplorer(widgets.VBox):
         for file in self.upload.value:
             try:
                 self.images.append(_read(bytes(file["content"]), self.images[0].shape))
-            except (OSError, Image.DecompressionBombError) as error:
-                return self._say(f"{file['name']} can't be read as a picture: {error}")
+            except ValueError as error:
+                return self._say(f"{file['name']}: {error}")
             self._show_thumbnails()
             self.pictures.value = len(self.images) - 1
 
@@ -183,6 +184,7 @@ def _checked(image: Tensor) -> Tensor:
 
 def _read(content: bytes, shape: Sequence[int]) -> Tensor:
     channels, height, width = shape
-    with Image.open(BytesIO(content)) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB" if channels == 3 else "L")
-    return pil_to_tensor(ImageOps.fit(picture, (width, height))) / 255
+    picture = torch.from_numpy(read_image(content, channels))
+    scale = min(picture.shape[1] / height, picture.shape[2] / width)
+    middle = center_crop(picture, [max(1, round(scale * height)), max(1, round(scale * width))])
+    return resize(middle, [height, width], antialias=True).clamp(0, 1)

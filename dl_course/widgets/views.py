@@ -22,6 +22,9 @@ from dl_course.explain import gradcam, overlay
 from dl_course.explain.maps import at_rest, channels_last, classes, scores_of
 from dl_course.hooks import capture, resolve, tensors_in
 
+WIDTH = 6.4  # of a figure, in inches
+LETTER, LINE = 0.08, 0.2  # how wide a letter of a label is, and how high a line of the heading
+
 
 class Drawing(Figure):
     """A figure that shows itself in a notebook, unknown to pyplot: nobody has to close it."""
@@ -52,8 +55,8 @@ def data_url(picture: Image) -> str:
 
 
 @dataclass
-class Look:
-    """What to look at: a layer of a model that sees a picture, (C, H, W) in [0, 1].
+class Inspection:
+    """What is looked at: a layer of a model that sees a picture, (C, H, W) in [0, 1].
 
     inputs: the same as the model wants it, (1, C, H, W) · target: the class that Grad-CAM explains, None for
     the predicted one · strength: the share of its map in the overlay · names: of the classes.
@@ -72,74 +75,76 @@ class Look:
         self.title = f"{self.layer or '(model)'} ({type(self.module).__name__})"
 
 
-def _features(look: Look, ax: Axes) -> str:
-    with at_rest(look.model, look.inputs) as inputs, torch.no_grad(), capture(look.model, look.layer) as seen:
-        look.model(inputs)
-    output = next(tensors_in([call.activation for call in seen[look.layer]][::-1]), torch.empty(0))
+def _features(seen: Inspection, ax: Axes) -> str:
+    model = seen.model
+    layer = seen.layer
+    with at_rest(model, seen.inputs) as inputs, torch.no_grad(), capture(model, layer) as calls:
+        model(inputs)
+    output = next(tensors_in([call.activation for call in calls[layer]][::-1]), torch.empty(0))
     if output.ndim not in (2, 3, 4) or len(output) != 1:
         raise ValueError(
-            f"{look.title} put out {tuple(output.shape)} for this picture; "
+            f"{seen.title} put out {tuple(output.shape)} for this picture; "
             "maps (1, C, h, w), units (1, U) and tokens (1, T, U) can be drawn"
         )
     if output.ndim == 4:
-        output = output.movedim(-1, 1) if channels_last(output.shape, look.inputs) else output
+        output = output.movedim(-1, 1) if channels_last(output.shape, seen.inputs) else output
         plots.feature_maps(output[0], ax)
     else:
         plots.unit_activations(output.flatten(0, -2), ax).set_ylabel("token" if output.ndim == 3 else "")
-    return f"{look.title}\nputs out {' × '.join(map(str, output.shape[1:]))}"
+    return f"{seen.title}\nputs out {' × '.join(map(str, output.shape[1:]))}"
 
 
-def _kernels(look: Look, ax: Axes) -> str:
-    weights = {name: getattr(module, "weight", None) for name, module in look.module.named_modules()}
+def _kernels(seen: Inspection, ax: Axes) -> str:
+    weights = {name: getattr(module, "weight", None) for name, module in seen.module.named_modules()}
     found = {name: w for name, w in weights.items() if isinstance(w, Tensor) and w.ndim in (2, 4)}
     if "" not in found:
-        where = f"'{look.layer}.{next(iter(found))}' in it" if found else "a convolution or a linear layer"
-        raise ValueError(f"{look.title} has no kernels of its own; take {where}")
+        where = f"'{seen.layer}.{next(iter(found))}' in it" if found else "a convolution or a linear layer"
+        raise ValueError(f"{seen.title} has no kernels of its own; take {where}")
     weight = found[""]
     if weight[0, 0].numel() == 1:
         plots.weight_matrix(weight.flatten(1), ax)
     else:
         plots.kernels(weight, ax=ax)
-    return f"{look.title}\nhas weights of {' × '.join(map(str, weight.shape))}"
+    return f"{seen.title}\nhas weights of {' × '.join(map(str, weight.shape))}"
 
 
-def _histogram(look: Look, ax: Axes) -> str:
-    table, heading = _measured(look, [look.layer])
+def _histogram(seen: Inspection, ax: Axes) -> str:
+    table, heading = _measured(seen, [seen.layer])
     plots.histograms(table.histograms, ax, label="activation")
     if len(table) == 1:
         ax.set(ylim=(0, -1), yticks=[], ylabel="how often")
     return heading
 
 
-def _gradcam(look: Look, ax: Axes) -> str:
-    with capture(look.model, "") as seen:
-        heat = gradcam(look.model, look.inputs, look.layer, look.target)
-    chosen = int(classes(look.target, scores_of(seen[""][0].activation, 1)))
-    laid = overlay(look.picture[None], heat.to(look.picture), look.strength)[0]
-    plots.image_grid([look.picture, laid], ["picture", "where it looks"], ax)
-    name = look.names[chosen] if chosen < len(look.names) else f"class {chosen}"
-    return f"{look.title}\nGrad-CAM for '{name}'" + (", as predicted" if look.target is None else "")
+def _gradcam(seen: Inspection, ax: Axes) -> str:
+    with capture(seen.model, "") as calls:
+        heat = gradcam(seen.model, seen.inputs, seen.layer, seen.target)
+    chosen = int(classes(seen.target, scores_of(calls[""][0].activation, 1)))
+    laid = overlay(seen.picture[None], heat.to(seen.picture), seen.strength)[0]
+    plots.image_grid([seen.picture, laid], ["picture", "where it looks"], ax)
+    name = seen.names[chosen] if chosen < len(seen.names) else f"class {chosen}"
+    return f"{seen.title}\nGrad-CAM for '{name}'" + (", as predicted" if seen.target is None else "")
 
 
-def _statistics(look: Look, ax: Axes) -> str:
-    named = look.model.named_modules(remove_duplicate=False)
-    alike = [name for name, module in named if type(module) is type(look.module)]
-    place = alike.index(look.layer)
-    table, heading = _measured(look, alike[max(0, place - 2) : place + 3])  # more takes long
+def _statistics(seen: Inspection, ax: Axes) -> str:
+    named = seen.model.named_modules(remove_duplicate=False)
+    alike = [name for name, module in named if type(module) is type(seen.module)]
+    place = alike.index(seen.layer)
+    table, heading = _measured(seen, alike[max(0, place - 2) : place + 3])  # more takes long
     plots.means(table, ax)
     for label in ax.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() == (look.layer or "(model)") else "normal")
+        label.set_fontweight("bold" if label.get_text() == (seen.layer or "(model)") else "normal")
     return heading
 
 
-def _measured(look: Look, layers: Sequence[str]) -> tuple[Any, str]:
-    with at_rest(look.model, look.inputs) as inputs:
-        table = activation_statistics(look.model, [inputs], layers)
-    if (row := look.layer or "(model)") not in table.index:
-        raise ValueError(f"{look.title} put out no numbers for this picture")
+def _measured(seen: Inspection, layers: Sequence[str]) -> tuple[Any, str]:
+    with at_rest(seen.model, seen.inputs) as inputs:
+        table = activation_statistics(seen.model, [inputs], layers)
+    if (row := seen.layer or "(model)") not in table.index:
+        raise ValueError(f"{seen.title} put out no numbers for this picture")
     mean, std, low, high, zero = table.loc[row, ["mean", "std", "min", "max", "zero"]]
     words = f"mean {mean:.3g} · std {std:.3g} · min {low:.3g} · max {high:.3g} · {zero:.0%} zero"
-    return table, f"{look.title}\n{words}"
+    return table, f"{seen.title}\n{words}"
 
 
 VIEWS = {  # name: (label, how to draw it, what to see in it)
@@ -151,23 +156,36 @@ VIEWS = {  # name: (label, how to draw it, what to see in it)
 }
 
 
-def drawn(look: Look, view: str) -> Drawing:
+def draw_view(seen: Inspection, view: str) -> Drawing:
     """Return the figure of a view, as high as what is in it needs."""
-    figure = Drawing(figsize=(6.4, 6.4), dpi=80)
+    figure = Drawing(figsize=(WIDTH, WIDTH), dpi=80)
     ax = figure.add_subplot()
-    heading = VIEWS[view][1](look, ax)
+    heading = VIEWS[view][1](seen, ax)
     for axis in [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]:
         if isinstance(locator := axis.get_major_locator(), MaxNLocator):
             locator.set_params(nbins=4)  # each tick takes 3 ms
-    # Margins in inches, by counting letters: a layout engine measures each label, longer than drawing takes.
-    longest = max((len(label.get_text()) for label in ax.get_yticklabels()), default=0) if ax.axison else 0
-    left, bottom = (min(0.45 + 0.08 * longest, 4.6), 0.55) if ax.axison else (0.1, 0.1)
-    top, width = 0.15 + 0.2 * len(heading.splitlines()) + 0.2 * bool(ax.get_title()), figure.get_figwidth()
-    figure.subplots_adjust(left=left / width, right=1 - 0.25 / width)
-    shape = np.ptp(ax.get_ylim()) / np.ptp(ax.get_xlim()) if ax.get_aspect() == 1 else 0
-    inside = shape * width * ax.get_position(True).width or max(3.2, 0.25 * len(ax.get_yticks()))
+    _lay_out(figure, ax, heading)
+    return figure
+
+
+def _lay_out(figure: Figure, ax: Axes, heading: str) -> None:
+    """Set margins in inches by counting letters: a layout engine would take longer than drawing."""
+    labels = ax.get_yticklabels() if ax.axison else []
+    longest = max((len(label.get_text()) for label in labels), default=0)
+    left = min(0.45 + LETTER * longest, 4.6) if ax.axison else 0.1
+    bottom = 0.55 if ax.axison else 0.1
+    top = 0.15 + LINE * (len(heading.splitlines()) + bool(ax.get_title()))
+    figure.subplots_adjust(left=left / WIDTH, right=1 - 0.25 / WIDTH)
+    inside = _height_inside(ax)
     height = bottom + inside + top
     figure.set_figheight(height)
     figure.subplots_adjust(bottom=bottom / height, top=1 - top / height)
     figure.suptitle(heading, fontsize=10, y=1 - 0.08 / height)
-    return figure
+
+
+def _height_inside(ax: Axes) -> float:
+    """Return the inches that the axes need: a picture by its proportions, a chart by its number of rows."""
+    if ax.get_aspect() == 1:
+        proportion = np.ptp(ax.get_ylim()) / np.ptp(ax.get_xlim())
+        return float(proportion * WIDTH * ax.get_position(True).width)
+    return max(3.2, 0.25 * len(ax.get_yticks()))

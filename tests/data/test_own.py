@@ -35,9 +35,14 @@ def test_a_csvs_rows_are_pictures_and_their_labels(folder):
     torch.testing.assert_close(x.double(), torch.from_numpy(expected), atol=1e-6, rtol=0)
 
 
-def test_a_folder_per_class_is_read_as_torchvision_reads_it(folder):
-    (folder / "cat" / "notes.txt").write_text("no picture")
-    ours, theirs = folder_per_class(folder), ImageFolder(folder, to_tensor)
+def test_a_folder_per_class_is_read_as_torchvision_reads_it_but_for_what_is_no_picture(folder):
+    theirs = ImageFolder(folder, to_tensor)
+    for name in ("notes.txt", "paper.pdf", "._0.png"):
+        (folder / "cat" / name).write_text("no picture")
+    (folder / ".thumbs").mkdir()
+    (folder / ".thumbs" / "0.png").write_text("no picture")
+    (folder / "cat" / "more.png").mkdir()
+    ours = folder_per_class(folder)
     assert list(ours.classes) == theirs.classes and ours.labels.tolist() == theirs.targets
     for (x, label), (expected, expected_label) in zip(ours, theirs, strict=True):
         torch.testing.assert_close(x, expected)
@@ -70,10 +75,13 @@ def edited(folder, text):
     ("text", "message"),
     [
         ("file,labels\ndog/0.png,dog\n", "no column 'label'; did you mean 'labels'"),
-        ("file,label\ndog/0.png,dog\ndog/9.png,dog\n", "row 3: .*dog/9.png is not there"),
+        (
+            "file,label\ndog/0.png,dog\ndog/9.png,dog\n",
+            "row 3: .*dog/9.png can't be read .*: it is not there",
+        ),
         ("file,label\ndog/0.png,dog\n,dog\n", "row 3: the column 'file' is empty"),
         ("file,label\ndog/0.png,\n", "row 2: the column 'label' is empty"),
-        ("file,label\nlist.csv,dog\n", "row 2: .*list.csv cannot be read"),
+        ("file,label\nlist.csv,dog\n", "row 2: .*list.csv can't be read"),
         ("file,label\n", "lists no pictures"),
     ],
 )
@@ -86,10 +94,15 @@ def test_a_picture_whose_end_is_broken_is_named_when_it_is_read(folder):
     file = folder / "dog" / "0.png"
     file.write_bytes(file.read_bytes()[:-40])
     pictures = CSVImageDataset(folder / "list.csv")
-    with pytest.raises(ValueError, match="row 2: .*0.png cannot be read"):
+    with pytest.raises(ValueError, match="row 2: .*0.png can't be read"):
         pictures[0]
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no pictures"):
         folder_per_class(tmp_path)
+
+
+def test_only_grey_and_colour_are_modes(folder):
+    with pytest.raises(ValueError, match="'RGB' or 'L'; given: 'RGBA'"):
+        CSVImageDataset(folder / "list.csv", mode="RGBA")

@@ -138,3 +138,12 @@ def test_batches_and_outputs_of_another_kind_are_refused_and_the_mode_comes_back
 def test_on_cuda_the_predictions_come_back_to_the_cpu():
     found = predict(Noisy().cuda(), data.load("digits", "val"))
     assert found.logits.device.type == found.labels.device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_predict_takes_a_network_in_another_precision(dtype):
+    model, pictures = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), data.load("digits", "val")
+    expected = predict(model, pictures)
+    found = predict(model.to(dtype), pictures)
+    assert found.logits.dtype == torch.float32
+    torch.testing.assert_close(found.logits, expected.logits, atol=0.05, rtol=0)

@@ -1,5 +1,6 @@
 """The predictor: one picture in every dress, one answer; what can't be read is refused; files are inert."""
 
+import copy
 import io
 import pickle
 
@@ -95,7 +96,7 @@ def test_a_photograph_is_held_as_the_camera_was():
 @pytest.mark.parametrize(
     ("pictures", "what"),
     [
-        ("nowhere.png", r"nowhere\.png can't be read as a picture"),
+        ("nowhere.png", r"nowhere\.png can't be read as a picture: it is not there"),
         (None, "given: NoneType"),
         (3.5, "given: float"),
         ([], "no picture was given"),
@@ -180,3 +181,85 @@ def test_files_of_others_are_refused_and_no_pickle_is_opened(tmp_path):
     assert not (tmp_path / "owned").exists()
     with pytest.raises(FileNotFoundError):
         Predictor.load(tmp_path / "nothing")
+
+
+def test_names_and_outputs_that_differ_in_number_are_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match="2 names of classes for 10 outputs"):
+        Predictor({"name": "simplecnn"}, classes=["a", "b"], shape=(1, 28, 28))
+    anywhere = Predictor({"name": "simplecnn"}, classes=["a", "b"])  # without a shape nothing can be run
+    with pytest.raises(ValueError, match="2 names of classes for 10 outputs"):
+        anywhere(torch.zeros(1, 28, 28))
+
+
+def test_trying_the_network_at_once_leaves_mode_statistics_and_random_numbers_as_they_were():
+    model = MODELS.build("simplecnn").train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(0)
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    Predictor(model, v2.RandomErasing(1.0), classes=tuple("abcdefghij"), shape=(1, 28, 28))
+    assert torch.rand(1) == first and model.training
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_outputs_that_are_no_logits_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"must give logits \(1, C\); it gave: \(1, 1, 4, 4\)"):
+        Predictor(nn.Identity())(torch.zeros(1, 4, 4))
+
+
+class Mean(nn.Module):
+    """Two logits from the mean of each picture; remembers how many came at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        return x.mean((1, 2, 3))[:, None] * self.weight
+
+
+def test_many_pictures_are_predicted_in_batches():
+    model, pictures = Mean(), torch.rand(10, 1, 4, 4)
+    predictor = Predictor(model, batch_size=4)
+    assert predictor.probabilities(pictures).shape == (10, 2) and model.sizes == [4, 4, 2]
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=f"batch_size={size}"):
+            Predictor(model, batch_size=size)
+
+
+def test_arrays_with_channels_last_come_in_batches_too():
+    pictures = np.random.default_rng(0).random((5, 6, 7, 3), np.float32)
+    tensors = Predictor(nn.Identity()).tensors(pictures)
+    np.testing.assert_array_equal(tensors, pictures.transpose(0, 3, 1, 2))
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        Predictor(nn.Identity()).tensors(pictures.transpose(0, 3, 1, 2))
+
+
+def test_bytes_and_open_files_are_pictures(digit):
+    Image.fromarray(digit[0].numpy()).save(file := io.BytesIO(), "png")
+    tensors = Predictor(nn.Identity()).tensors([file, file.getvalue(), digit])
+    assert tensors[0].equal(tensors[1]) and tensors[0].equal(tensors[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_in_another_precision_predicts(dtype, digit):
+    model = MODELS.build("simplecnn").eval()
+    expected = Predictor(model).probabilities(digit)
+    found = Predictor(copy.deepcopy(model).to(dtype)).probabilities(digit)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_what_torchvision_prepares_pictures_with_is_saved_and_read_back(tmp_path):
+    from torchvision import transforms as v1
+
+    steps = [v2.Compose([v2.Resize((9, 8)), v1.CenterCrop(8)]), v1.Normalize([0.2], [0.3])]
+    first = Predictor({"name": "simplecnn"}, steps)
+    first.save(tmp_path / "a.safetensors")
+    second = Predictor.load(tmp_path / "a.safetensors")
+    pictures = torch.rand(2, 1, 20, 30)
+    assert second.tensors(pictures).shape == (2, 1, 8, 8)
+    assert second.tensors(pictures).equal(first.tensors(pictures))
+    assert second.tensors(pictures).equal(v2.Compose(steps)(pictures))

@@ -108,3 +108,9 @@ def test_quick_test_does_not_blame_frozen_parameters():
     model.conv.requires_grad_(False)
     result = quick_test(model, (1, 8, 8))
     assert result["without_gradient"] == [] and result["unchanged"] == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_quick_test_takes_a_network_in_another_precision(dtype):
+    result = quick_test(SimpleCNN().to(dtype), (1, 28, 28))
+    assert result["output"] == (4, 10) and 1 < result["loss"] < 4 and result["without_gradient"] == []

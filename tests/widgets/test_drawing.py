@@ -241,7 +241,7 @@ def test_a_cleared_pad_is_answered_with_nothing(pad):
 
 def test_what_goes_wrong_is_said_and_the_next_stroke_is_read(pad):
     broken = sent(pad, "data:image/png;base64,bm8gcGljdHVyZQ==")
-    assert set(broken) == {"stroke", "status"} and "identify image" in broken["status"]
+    assert set(broken) == {"stroke", "status"} and "can't be read as a picture" in broken["status"]
     assert "did you mean 'stage1'" in sent(pad, canvas(paper()), layer="stag1")["status"]
     assert sent(pad, canvas(paper()), layer="stage1")["status"].startswith("7 (")
 
