@@ -67,7 +67,10 @@ def with_channels(picture: NDArray[np.float32], channels: int) -> NDArray[np.flo
 
 
 def _unreadable(source: Any, error: Exception) -> ValueError:
-    reasons = {FileNotFoundError: "it is not there", UnidentifiedImageError: "its format is unknown"}
+    reasons: dict[type[Exception], str] = {
+        FileNotFoundError: "it is not there",
+        UnidentifiedImageError: "its format is unknown",
+    }
     reason = reasons.get(type(error), str(error) or type(error).__name__)
     name = source if isinstance(source, str | Path) else getattr(source, "filename", "") or "this"
     return ValueError(f"{name} can't be read as a picture: {reason}")
