@@ -3,6 +3,17 @@
 import os
 import tempfile
 
+import pytest
+
 os.environ["DL_COURSE_OFFLINE"] = "1"
 os.environ["PYTHONHASHSEED"] = "0"  # for the kernels and processes that tests start
 os.environ["DL_COURSE_HOME"] = tempfile.mkdtemp(prefix="dl_course_test_")
+
+CELL_S = 330  # for a cell of a notebook, which nbval ends after 300 s
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give notebooks' cells, which train networks, more time than a test has."""
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.timeout(CELL_S))

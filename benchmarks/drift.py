@@ -103,7 +103,7 @@ def alarms(table, changed, old, new_ones, size: int, draws: int) -> float:
 
 def main() -> None:
     """Print a table."""
-    arguments = argparse.ArgumentParser()
+    arguments = argparse.ArgumentParser(allow_abbrev=False)
     arguments.add_argument("--draws", type=int, default=200)
     draws, results = arguments.parse_args().draws, {}
     began = time.perf_counter()

@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def arguments():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--tuning", action="store_true")
     parser.add_argument("--only", nargs="*")

@@ -72,7 +72,7 @@ def seconds(course: Path, *command: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--few", metavar="N", type=int, default=50, help="N submissions instead of 50")
     count = parser.parse_args().few
     taken = dict.fromkeys(("nbgrader autograde", "dl-course grade --jobs 1", "dl-course grade --jobs 2"), 0.0)

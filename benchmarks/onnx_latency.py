@@ -42,7 +42,7 @@ def row(name: str, shape: tuple[int, int, int], size: int, repeats: int) -> dict
 
 def main() -> None:
     """Print a table."""
-    arguments = argparse.ArgumentParser()
+    arguments = argparse.ArgumentParser(allow_abbrev=False)
     arguments.add_argument("--repeats", type=int, default=100)
     repeats = arguments.parse_args().repeats
     torch.set_num_threads(1)

@@ -222,7 +222,7 @@ def ask(port: int, body: bytes, kind: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--minutes", type=float, default=5)
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory() as folder:

@@ -29,12 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="dl-course", description="The deep-learning course: open, check, build."
+        prog="dl-course", description="The deep-learning course: open, check, build.", allow_abbrev=False
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     def verb(function, summary: str, **how: bool) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
-        sub = verbs.add_parser(function.__name__, help=summary, description=summary, **how)  # type: ignore
+        sub = verbs.add_parser(
+            function.__name__, help=summary, description=summary, allow_abbrev=False, **how
+        )  # type: ignore
         sub.set_defaults(verb=function)
         return sub
 

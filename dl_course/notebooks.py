@@ -6,6 +6,7 @@ import ast
 import hashlib
 import re
 import symtable
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ KERNEL = {
 
 _MAGIC = re.compile(r"get_ipython\(\)\.\w+\(.*\)$", re.MULTILINE)  # what IPython makes of its own lines
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 
 
 def read(path: str | Path) -> Notebook:
@@ -114,9 +116,32 @@ def _statements_of(source: str) -> Iterable[Statement]:
         yield _statement(part, node)
 
 
+def _scoped(source: str) -> str:
+    """Return the source with generator expressions in place of comprehensions, for their scopes' sake.
+
+    From Python 3.12 on (PEP 709), comprehensions have no scope of their own in the symbol table: their own
+    variables look like those of the scope around them, and what `:=` binds there is lost.
+    """
+    tree = ast.parse(source)
+    found = [node for node in ast.walk(tree) if isinstance(node, _COMPREHENSIONS)]
+    if not found:
+        return source
+    for node in found:
+        if isinstance(node, ast.DictComp):
+            pair = ast.Tuple([node.key, node.value], ast.Load())
+            vars(node)["elt"] = pair
+        node.__class__ = ast.GeneratorExp  # type: ignore[assignment]  # in place: its parents keep it
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 100_000))  # unparse calls itself for every operator of a long sum
+    try:
+        return ast.unparse(tree)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def _statement(source: str, node: ast.stmt) -> Statement:
     binds = {"*"} if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" else set()
-    reads, pending = set(), [symtable.symtable(source, "cell", "exec")]
+    reads, pending = set(), [symtable.symtable(_scoped(source), "cell", "exec")]
     while pending:
         scope = pending.pop()
         pending += scope.get_children()

@@ -88,6 +88,10 @@ def test_local_variables_and_parameters_are_not_mistaken_for_globals():
         "with x() as needed:\n    pass",
         "for needed in []:\n    pass",
         "[needed := i for i in []]",
+        "{needed := i for i in []}",
+        "{(needed := i): i for i in []}",
+        "[[needed := i for i in []] for _ in []]",
+        "if all((needed := i) for i in []):\n    pass",
         "match x:\n    case needed:\n        pass",
         "def set_it():\n    global needed\n    needed = 1",
         "from somewhere import *",
@@ -95,6 +99,21 @@ def test_local_variables_and_parameters_are_not_mistaken_for_globals():
 )
 def test_whatever_a_definition_reads_wherever_it_stands_is_found_however_it_is_bound(definition, binding):
     assert needed_by(["unused = 1", binding, definition], "f") == f"{binding}\n\n{definition}"
+
+
+@pytest.mark.parametrize(
+    "own", ["[i for i in []]", "{i for i in []}", "{i: i for i in []}", "list(i for i in [])"]
+)
+def test_a_comprehensions_own_variable_binds_nothing_around_it(own):
+    definition = "def f():\n    return i"
+    assert needed_by(["i = 1", f"unused = {own}", definition], "f") == f"i = 1\n\n{definition}"
+    inside = f"def g():\n    unused = {own}"
+    assert needed_by(["i = 1", inside], "g") == inside  # nor does it read what bears its name
+
+
+def test_a_long_sum_with_a_comprehension_in_it_is_read():
+    sum_of_many = "n = " + "1 + " * 900 + "[i for i in [7]][0]"
+    assert loaded("f", sum_of_many, "def f():\n    return n")() == 907
 
 
 def test_the_last_definition_wins_with_its_decorators():

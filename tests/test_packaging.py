@@ -13,6 +13,7 @@ from dl_course.notebooks import read
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+STATED = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
 README = (ROOT / "README.md").read_text("utf-8")
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 ONLY_CONDA = {"python", "pip", "nbval"}  # nbval, of our extra dev: its pytest options stand in pyproject.toml
@@ -37,8 +38,25 @@ def test_conda_and_pip_users_get_the_same_packages_within_the_same_bounds():
 
 
 def test_every_requirement_has_a_lower_bound_and_no_upper_one():
-    stated = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
-    assert [each for each in stated if not re.fullmatch(r"[\w.-]+(\[\w+\])?>=[\d.]+(; .*)?", each)] == []
+    assert [each for each in STATED if not re.fullmatch(r"[\w.-]+(\[\w+\])?>=[\d.]+(; .*)?", each)] == []
+
+
+def test_constraints_pin_every_requirement_within_its_bounds_by_lines_of_name_and_version_alone():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*==[\w.]+", line)] == []
+    pins = dict(line.split("==") for line in lines)
+    assert len(pins) == len(lines)
+    needed = [Requirement(each) for each in STATED]
+    missing = {each.name for each in needed} - pins.keys() - {PROJECT["name"]}
+    assert missing == set(), "make update"
+    outside = [str(each) for each in needed if not each.specifier.contains(pins[each.name])]
+    assert outside == [], "make update"
+
+
+def test_pins_leave_the_build_of_torch_open():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    assert [line for line in lines if line.startswith(("nvidia", "cuda", "triton"))] == []
+    assert [line for line in lines if "+" in line] == []
 
 
 def test_every_command_that_the_readme_shows_exists():

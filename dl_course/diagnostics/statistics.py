@@ -15,7 +15,8 @@ def tensor_statistics(tensor: Tensor, near: float = 1e-3) -> dict[str, float]:
     """Return mean, std, norm (L2), min, max, and the shares that are zero and near_zero, |x| ≤ near.
 
     std is that of the values themselves (no correction), 0 of one value. Computed in float32, float64 in
-    float64. Without values mean, std, min, max and the shares are NaN. Of a sparse tensor: its stored values.
+    float64; ``near`` is rounded alike, so a float32 of 1e-3 is near 1e-3. Without values mean, std, min, max
+    and the shares are NaN. Of a sparse tensor: its stored values.
     """
     values = (tensor.coalesce().values() if tensor.is_sparse else tensor).detach().flatten()
     values = values if values.dtype is torch.float64 else values.float()

@@ -135,7 +135,7 @@ def _parser() -> Any:
         import jsonargparse
     except ImportError as error:
         raise ImportError('configurations need jsonargparse: pip install "dl-course[experiments]"') from error
-    parser = jsonargparse.ArgumentParser(prog="dl-course train", exit_on_error=False)
+    parser = jsonargparse.ArgumentParser(prog="dl-course train", exit_on_error=False, allow_abbrev=False)
     parser.add_class_arguments(ExperimentConfig)
     return parser
 

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dl_course.diagnostics.statistics import STATISTICS, Running, tensor_statistics
 
 
 def reference(tensor, near=1e-3):
-    """The figures by NumPy in float64."""
+    """The figures by NumPy in float64; near zero by the limit as the tensor's own precision has it."""
     x = tensor.detach().double().cpu().numpy().ravel()
+    near = near if tensor.dtype is torch.float64 else float(np.float32(near))
     figures = (
         x.mean(),
         x.std(),
@@ -73,6 +74,19 @@ def test_of_a_sparse_gradient_the_repeated_entries_are_summed():
     assert tensor_statistics(sparse)["norm"] == pytest.approx(sparse.to_dense().norm().item())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("near", [1e-3, 0.1, 1 / 3])
+def test_a_value_at_the_limit_itself_is_near_zero_and_the_next_one_is_not(dtype, near):
+    limit = torch.tensor([near], dtype=dtype if dtype is torch.float64 else torch.float32)
+    beyond = torch.nextafter(limit, torch.tensor([1.0], dtype=limit.dtype))
+    for sign in (1, -1):
+        assert tensor_statistics(sign * limit, near)["near_zero"] == 1
+        assert tensor_statistics(sign * beyond, near)["near_zero"] == 0
+    values = torch.linspace(-2 * near, 2 * near, 257, dtype=torch.float64).to(dtype)
+    assert tensor_statistics(values, near) == pytest.approx(reference(values, near), rel=1e-5, abs=1e-6)
+
+
+@example([2, 2], 0.0010000000474974513, 0)  # float32's 1e-3: once "near zero" for one and not for the other
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.floats(-50, 50), st.integers(0, 99))
 def test_running_figures_are_those_of_all_values_at_once(sizes, shift, seed):
     generator, running = torch.Generator().manual_seed(seed), Running(sample=16)

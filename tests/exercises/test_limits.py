@@ -48,6 +48,23 @@ def test_limits_one_after_another_work_again_and_again(limit):
                 time.sleep(0.005)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs SIGALRM")
+def test_an_alarm_that_another_had_set_rings_in_its_own_time():
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(time.monotonic()))
+    others = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    began = time.monotonic()
+    try:
+        with pytest.raises(TimeUp), _alarm(0.1):
+            time.sleep(1)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.2
+        time.sleep(0.4)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *others)
+        signal.signal(signal.SIGALRM, before)
+    assert rung and rung[0] - began >= 0.29
+
+
 @pytest.fixture
 def bell(monkeypatch):
     """A timer that rings when the test says so, and an interrupt that only arrives in the next sleep."""
