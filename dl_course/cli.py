@@ -34,9 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     def verb(function, summary: str, **how: bool) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
-        sub = verbs.add_parser(
-            function.__name__, help=summary, description=summary, allow_abbrev=False, **how
-        )  # type: ignore
+        how["allow_abbrev"] = False
+        sub = verbs.add_parser(function.__name__, help=summary, description=summary, **how)  # type: ignore
         sub.set_defaults(verb=function)
         return sub
 
