@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-COURSE := .[experiments,deploy]
-COURSE_AND_TOOLS := .[experiments,deploy,grading,dev]
+COURSE := .[experiments,deploy,photos]
+COURSE_AND_TOOLS := .[experiments,deploy,photos,grading,dev]
 # TORCH=cpu or TORCH=cu126 … chooses the build of torch (uv only): make lab TORCH=cpu
 export UV_TORCH_BACKEND = $(TORCH)
 ifeq ($(TORCH),)

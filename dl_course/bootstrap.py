@@ -14,7 +14,7 @@ from pathlib import Path
 
 FROZEN = ("torch", "torchvision", "numpy")  # a notebook service builds these for its machine
 SERVER_SIDE = ("jupyterlab",)  # the service has its own
-EXTRAS = ("experiments", "deploy")  # that chapters need
+EXTRAS = ("experiments", "deploy", "photos")  # that chapters need
 
 
 def requirements() -> list[str]:

@@ -18,7 +18,7 @@ from dl_course.notebooks import read
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-STATED = [*PROJECT["dependencies"], *EXTRAS["experiments"], *EXTRAS["deploy"]]
+STATED = [*PROJECT["dependencies"], *EXTRAS["experiments"], *EXTRAS["deploy"], *EXTRAS["photos"]]
 NEEDED = [Requirement(each) for each in STATED]
 LEAST = {each.name: next(iter(each.specifier)).version for each in NEEDED}
 NEWEST = "999.0"

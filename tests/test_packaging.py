@@ -33,7 +33,8 @@ def conda():
 def test_conda_and_pip_users_get_the_same_packages_within_the_same_bounds():
     theirs = {name: bound for name, bound in conda().items() if name not in ONLY_CONDA}
     extras = PROJECT["optional-dependencies"]
-    assert theirs == bounds([*PROJECT["dependencies"], *extras["experiments"], *extras["deploy"]])
+    needed = [*extras["experiments"], *extras["deploy"], *extras["photos"]]
+    assert theirs == bounds([*PROJECT["dependencies"], *needed])
     assert conda()["python"] == PROJECT["requires-python"]
     assert conda()["nbval"] == bounds(PROJECT["optional-dependencies"]["dev"])["nbval"]
 

@@ -4,6 +4,7 @@ from dl_course.data.description import Description, describe
 from dl_course.data.loading import Loader
 from dl_course.data.named import DATASETS, SPLITS, available, load
 from dl_course.data.own import CSVImageDataset, folder_per_class
+from dl_course.data.photographs import Photographs
 from dl_course.data.pictures import Pictures
 from dl_course.data.splits import load_splits, save_splits, stratified_split
 from dl_course.data.transforms import TRANSFORMS
@@ -11,6 +12,7 @@ from dl_course.data.transforms import TRANSFORMS
 loader = Loader  # reads as a verb: for pictures, labels in data.loader(dataset, 64)
 
 __all__ = [
-    "DATASETS", "SPLITS", "TRANSFORMS", "CSVImageDataset", "Description", "Loader", "Pictures", "available",
-    "describe", "folder_per_class", "load", "load_splits", "loader", "save_splits", "stratified_split",
+    "DATASETS", "SPLITS", "TRANSFORMS", "CSVImageDataset", "Description", "Loader", "Photographs", "Pictures",
+    "available", "describe", "folder_per_class", "load", "load_splits", "loader", "save_splits",
+    "stratified_split",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ import logging
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dl_course.data import published, shapes
+from dl_course.data import photographs, published, shapes
 from dl_course.data.pictures import Pictures, Transform
 from dl_course.data.splits import stratified_split
 from dl_course.data.transforms import TRANSFORMS
@@ -28,6 +29,7 @@ WHAT = {
     "shapes": "6,000 generated scenes, 64×64 colour: one of ten shapes, with its mask",
     "shapes-imbalanced": "shapes with 50 of the commonest class to one of the rarest (test: as many of each)",
     "shapes-shortcut": "shapes with a corner patch that tells the class (test: a wrong class)",
+    "photos": "12 real photographs that packages carry, each of its own size",
     **{name: what for name, (_, what, *_) in published.PUBLISHED.items()},
 }
 
@@ -35,8 +37,10 @@ WHAT = {
 def load(
     name: str, split: str = "train", *, root: str | Path | None = None, download: bool = True,
     fallback: str | None = None, transform: str | Transform | None = None,
-) -> Pictures:  # fmt: skip
-    """Return a data set's pictures: "train", "val" (a fixed stratified part of the training set) or "test".
+) -> Any:  # fmt: skip
+    """Return a data set's Pictures: "train", "val" (a fixed stratified part of the training set) or "test".
+
+    "photos", which has no parts, comes as Photographs: each picture has its own size.
 
     root: where data lie, by default files.data_root() · fallback: what to give where this set cannot be had,
     which one line of the log says · transform: a policy's name, or a function of one picture (C, H, W).
@@ -59,8 +63,10 @@ def load(
 def available(root: str | Path | None = None) -> pd.DataFrame:
     """Return a table of the data sets there are, by name: what each holds, and whether it is here."""
     where = Path(root) if root else data_root()
-    away = {name for name in published.PUBLISHED if published.missing(name, where)}
-    rows = {name: (WHAT.get(name, ""), "to be downloaded" if name in away else "here") for name in DATASETS}
+    away = {name: "to be downloaded" for name in published.PUBLISHED if published.missing(name, where)}
+    if photographs.missing():
+        away["photos"] = photographs.INSTALL
+    rows = {name: (WHAT.get(name, ""), away.get(name, "here")) for name in DATASETS}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["what", "state"])
 
 
@@ -113,3 +119,4 @@ for _name in ("shapes", "shapes-imbalanced", "shapes-shortcut"):
     DATASETS.register(_name)(partial(_generated, _name))
 for _name in published.PUBLISHED:
     DATASETS.register(_name)(partial(published.read, _name))
+DATASETS.register("photos")(photographs.photos)

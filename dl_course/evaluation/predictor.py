@@ -21,7 +21,7 @@ from dl_course.data import TRANSFORMS
 from dl_course.files import atomic
 from dl_course.hooks import evaluating
 from dl_course.images import read_image
-from dl_course.models import MODELS
+from dl_course.models import MODELS, Preparation, fitted
 from dl_course.runtime import fitted_to, preserved_rng
 
 Steps = Callable[[Tensor], Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -33,15 +33,16 @@ class Predictor:
     model: gives logits (N, C); or a configuration for ``MODELS.build`` · transform: done to (N, C, H, W) in
     [0, 1]; what can be saved: a configuration for ``TRANSFORMS.build``, torchvision's Normalize, Resize and
     CenterCrop, or several · classes: the C names · shape: (channels, height, width) that pictures are brought
-    to, where the network needs one · architecture: the model's configuration, so that whoever loads the file
-    need not bring the network · batch_size: pictures that the network sees at once.
+    to, where the network needs one · crop: the share of the shorter side that a cut from the middle keeps;
+    None squeezes the whole picture into the shape · architecture: the model's configuration, so that whoever
+    loads the file need not bring the network · batch_size: pictures that the network sees at once.
     Raises ValueError where names and outputs differ in number: at once where a shape is given, else in use.
     """
 
     def __init__(
         self, model: nn.Module | Mapping[str, Any], transform: Steps = None, classes: Sequence[str] = (), *,
         shape: tuple[int, int, int] | None = None, architecture: Mapping[str, Any] | None = None,
-        batch_size: int = 64,
+        batch_size: int = 64, crop: float | None = None,
     ) -> None:  # fmt: skip
         if batch_size < 1:
             raise ValueError(f"a batch has at least one picture; given: batch_size={batch_size}")
@@ -49,6 +50,7 @@ class Predictor:
         self.model: nn.Module = MODELS.build(model) if isinstance(model, Mapping) else model
         self.classes = tuple(classes)
         self.shape = shape
+        self.crop = crop
         self.batch_size = batch_size
         self.steps = _steps(transform)
         built = [TRANSFORMS.build(step) if isinstance(step, Mapping) else step for step in self.steps]
@@ -57,17 +59,36 @@ class Predictor:
             with preserved_rng():
                 self._logits(self.transform(torch.zeros(1, *shape)))
 
+    @classmethod
+    def of(cls, model: nn.Module) -> Predictor:
+        """Return the predictor of a network that ``models.pretrained`` gave, also with another head.
+
+        ValueError for a network that doesn't say how its pictures are prepared, and for misfit class names.
+        """
+        about: Preparation | None = getattr(model, "preparation", None)
+        if about is None:
+            raise ValueError(
+                f"a {type(model).__name__} doesn't say how its pictures are prepared, as networks of "
+                "models.pretrained do: use Predictor(model, transform, classes)"
+            )
+        normalize = {"name": "normalize", "mean": list(about.mean), "std": list(about.std)}
+        known = {"shape": about.shape, "crop": about.crop, "architecture": model.architecture}
+        return cls(model, normalize, model.classes, **known)  # type: ignore[arg-type]
+
     def tensors(self, pictures: Any) -> Tensor:
         """Return the pictures as the network is given them, (N, C, H, W); ValueError where it can't."""
         return self._prepared(_sources(pictures))
 
     def _prepared(self, sources: Sequence[Any]) -> Tensor:
-        batch = [_fitted(_tensor(each), self.shape) for each in sources]
+        batch = [self._fitted(_tensor(each)) for each in sources]
         if not batch:
             raise ValueError("no picture was given")
         if len({each.shape for each in batch}) > 1:
             raise ValueError(f"pictures of several shapes, {_shapes(batch)}: give the predictor a shape")
         return self.transform(torch.stack(batch))
+
+    def _fitted(self, picture: Tensor) -> Tensor:
+        return picture if self.shape is None else fitted(picture, self.shape, self.crop)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with evaluating(self.model), torch.no_grad():
@@ -103,8 +124,9 @@ class Predictor:
                 f"given: {unnamed[0]!r}"
             )
         about = {"architecture": self.architecture, "transform": self.steps, "classes": self.classes}
+        size = {"shape": self.shape, "crop": self.crop}
         with atomic(Path(path)) as part:
-            save_model(self.model, str(part), {"dl_course": json.dumps(about | {"shape": self.shape})})
+            save_model(self.model, str(part), {"dl_course": json.dumps(about | size)})
 
     @classmethod
     def load(cls, path: Path | str, model: nn.Module | None = None) -> Predictor:
@@ -123,10 +145,9 @@ class Predictor:
                 f"{path} doesn't say which network it has: Predictor.load(path, model=YourNetwork())"
             )
         shape = tuple(about["shape"]) if about["shape"] else None
+        known = {"shape": shape, "crop": about.get("crop"), "architecture": about["architecture"]}
         chosen = MODELS.build(about["architecture"]) if model is None else model
-        predictor = cls(
-            chosen, about["transform"], about["classes"], shape=shape, architecture=about["architecture"]
-        )
+        predictor = cls(chosen, about["transform"], about["classes"], **known)
         try:
             load_model(predictor.model, path)
         except RuntimeError as error:
@@ -201,17 +222,6 @@ def _scaled(picture: Tensor) -> Tensor:
     if not bool(((picture >= 0) & (picture <= 1)).all()):
         low, high = picture.min().item(), picture.max().item()
         raise ValueError(f"a picture of floats lies in [0, 1]; given: {low:g} … {high:g}")
-    return picture
-
-
-def _fitted(picture: Tensor, shape: tuple[int, int, int] | None) -> Tensor:
-    if shape is None:
-        return picture
-    if picture.shape[0] != shape[0]:
-        to_grey = shape[0] == 1
-        picture = v2.functional.rgb_to_grayscale(picture) if to_grey else picture.repeat(3, 1, 1)
-    if tuple(picture.shape[1:]) != tuple(shape[1:]):
-        picture = v2.functional.resize(picture, list(shape[1:]), antialias=True)
     return picture
 
 

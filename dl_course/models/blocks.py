@@ -1,6 +1,11 @@
 """Blocks: the small networks that large ones repeat. Attention, residual, bottleneck, inverted bottleneck."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -129,13 +134,41 @@ class Bottleneck(nn.Module):
         return self.relu(branch + self.downsample(x))
 
 
-def conv_norm_silu(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    """Return a convolution that keeps the size (but for its stride), batch norm and SiLU."""
-    padding = kernel_size // 2
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.SiLU(inplace=True))
+class Conv2dSame(nn.Conv2d):
+    """TensorFlow's "same" padding: where the stride is 2, the odd row and column of zeros come last."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, **more: Any
+    ) -> None:
+        padding = {} if stride == 1 else {"padding": 0}
+        super().__init__(in_channels, out_channels, kernel_size, stride, **(more | padding))
+        before = (kernel_size - stride) // 2
+        self.edges = (0, 0, 0, 0) if stride == 1 else (before, kernel_size - stride - before) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, out_channels, H/stride, W/stride) of (N, in_channels, H, W)."""
+        return super().forward(F.pad(x, self.edges) if any(self.edges) else x)
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """What an EfficientNet's convolutions come with: activation, norm, padding, squeeze and excitation."""
+
+    activation: type[nn.Module] = nn.SiLU
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d
+    conv: Callable[..., nn.Module] = nn.Conv2d
+    squeeze: bool = True
+
+    def layers(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+    ) -> nn.Sequential:
+        """Return a convolution that keeps the size (but for its stride), norm and activation."""
+        shape = (in_channels, out_channels, kernel_size, stride)
+        conv = self.conv(*shape, padding=kernel_size // 2, groups=groups, bias=False)
+        return nn.Sequential(conv, self.norm(out_channels), self.activation(inplace=True))
+
+
+B0 = Flavour()
 
 
 class MBConv(nn.Module):
@@ -147,16 +180,19 @@ class MBConv(nn.Module):
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int, expand_ratio: int,
-        drop_path: float = 0.0,
+        drop_path: float = 0.0, flavour: Flavour = B0,
     ) -> None:  # fmt: skip
         super().__init__()
         wide = in_channels * expand_ratio
-        self.block = nn.Sequential(
-            *([conv_norm_silu(in_channels, wide, kernel_size=1)] if expand_ratio > 1 else []),
-            conv_norm_silu(wide, wide, kernel_size, stride, groups=wide),
-            SEBlock(wide, squeeze_channels=max(1, in_channels // 4), activation=nn.SiLU),
-            nn.Sequential(nn.Conv2d(wide, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)),
-        )
+        self.block = nn.Sequential()
+        if expand_ratio > 1:
+            self.block.append(flavour.layers(in_channels, wide, kernel_size=1))
+        self.block.append(flavour.layers(wide, wide, kernel_size, stride, groups=wide))
+        if flavour.squeeze:
+            squeeze_channels = max(1, in_channels // 4)
+            self.block.append(SEBlock(wide, squeeze_channels=squeeze_channels, activation=nn.SiLU))
+        narrow = nn.Conv2d(wide, out_channels, kernel_size=1, bias=False)
+        self.block.append(nn.Sequential(narrow, flavour.norm(out_channels)))
         self.drop_path = StochasticDepth(drop_path, mode="row")
         self.has_shortcut = stride == 1 and in_channels == out_channels
 

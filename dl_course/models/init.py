@@ -1,15 +1,12 @@
-"""The numbers a network starts from: drawn at random, or trained by somebody before."""
+"""The numbers a network starts from: drawn at random, or trained for the course before."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision.models as zoo
 from safetensors.torch import load_file
 from torch import nn
 
-from dl_course.files import DataUnavailable, is_offline
 from dl_course.models.catalog import MODELS
 from dl_course.registry import nearest
 
@@ -26,29 +23,6 @@ def kaiming_init(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def pretrained(name: str, weights: str = "DEFAULT") -> nn.Module:
-    """Return the network with torchvision's weights, in eval mode; the course's where it has that name.
-
-    weights: one of ``torchvision.models.get_model_weights(name)``, whose ``.transforms()`` prepares pictures.
-    Downloaded once. ValueError for unknown names, DataUnavailable where the download fails.
-    """
-    choices = zoo.get_model_weights(name).__members__
-    if weights not in choices:
-        raise ValueError(f"'{name}' has no weights '{weights}'{nearest(weights, choices)}")
-    url = choices[weights].url
-    file = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-    try:
-        if is_offline() and not file.exists():
-            raise OSError("DL_COURSE_OFFLINE is set")
-        theirs = zoo.get_model(name, weights=choices[weights], progress=True)
-    except OSError as error:
-        by_hand = f"By hand: get {url}\n  and put it, as it is, at {file}"
-        raise DataUnavailable(f"{file.name} was not downloaded: {error}\n{by_hand}") from error
-    model = MODELS.build(name) if name in MODELS else theirs
-    model.load_state_dict(theirs.state_dict())
-    return model.eval()
 
 
 def model_card(name: str) -> dict[str, Any]:
