@@ -39,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(verb=function)
         return sub
 
-    verb(lab, "Copy missing chapters to work/ and open JupyterLab there; further options go to JupyterLab.")
+    sub = verb(lab, "Copy missing chapters to work/ and open JupyterLab; further options go to JupyterLab.")
+    sub.add_argument("--prepare-only", action="store_true", help="copy the chapters, open nothing")
     sub = verb(doctor, "Look whether everything is here that the course needs; exit status 1 if not.")
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub = verb(data, "List the data sets and which of them are here; download those that are named.")
@@ -112,6 +113,8 @@ def lab(options: argparse.Namespace) -> int:
     root = course_root()
     for path in prepare(root):
         print(f"new: {path.relative_to(root)}")
+    if options.prepare_only:
+        return 0
     first = min(path.name for path in (root / "work").glob("[0-9][0-9]_*.ipynb"))
     where = [f"--ServerApp.root_dir={root / 'work'}", f"--LabApp.default_url=/lab/tree/{first}"]
     command = [sys.executable, "-m", "jupyterlab", *where, *options.extra]
@@ -134,7 +137,10 @@ def data(options: argparse.Namespace) -> int:
     for name in options.names:
         print(load(name))
     if not options.names:
-        print(available().to_string())
+        table = available()
+        width = max(map(len, table.index))
+        for name, state, what in zip(table.index, table["state"], table["what"], strict=True):
+            print(f"{name:<{width}}  {state:<16}  {what}")
     return 0
 
 

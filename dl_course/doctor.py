@@ -175,10 +175,18 @@ def _widgets() -> Iterator[Item]:
 
 
 def _data() -> Iterator[Item]:
-    root = data_root()
-    there = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    found = ", ".join(there) or "nothing downloaded; every chapter also runs on embedded data"
-    yield Item("data", "ok" if there else "note", f"{root}: {found}")
+    if importlib.util.find_spec("torchvision") is None:  # data/ needs it; what is missing has been said
+        yield Item("data", "note", f"{data_root()}: can't be looked at without torch and torchvision")
+        return
+    from dl_course.data import available
+
+    table = available()
+    here = list(table.index[table["state"] == "here"])
+    away = list(table.index[table["state"] != "here"])
+    found = f"here: {', '.join(here)}"
+    if away:
+        found += f"; to be downloaded when asked for: {', '.join(away)}"
+    yield Item("data", "ok", f"{data_root()}: {found}")
 
 
 def _writing() -> Iterator[Item]:

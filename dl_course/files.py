@@ -16,7 +16,7 @@ import tarfile
 import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -99,8 +99,7 @@ def fetch(path: Path, mirrors: Sequence[str], checksum: str, download: bool = Tr
         damaged = [f"the file at {path} is not that: its checksum differs"] if path.is_file() else []
         asked = f"{reason if download else 'download=False'}: nothing asked for"
         raise _unavailable(path, mirrors, [*damaged, asked])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with _folder(path.parent), _lock(path.with_name(f".{path.name}.lock")):
         if has_checksum(path, checksum):
             return path
         for orphan in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
@@ -113,7 +112,32 @@ def fetch(path: Path, mirrors: Sequence[str], checksum: str, download: bool = Tr
                 return path
             except (OSError, http.client.HTTPException) as error:
                 tried.append(f"{url}: {str(error) or type(error).__name__}")
-    raise _unavailable(path, mirrors, tried)
+        raise _unavailable(path, mirrors, tried)
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make a folder for the block; what is still empty after it goes again, with its parents."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty: it holds what was fetched
+            for each in made:
+                each.rmdir()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block; where it fails, the lock's file goes, too."""
+    with FileLock(path):
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):  # Windows, where another process waits for it
+                path.unlink(missing_ok=True)
+            raise
 
 
 def unpack(archive: Path, folder: Path) -> None:

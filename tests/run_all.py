@@ -46,7 +46,6 @@ LINT = (
     Part("floors", (BIN / "lint-imports",)),
 )
 TYPES = Part("types", (BIN / "mypy",))
-BUILT = Part("chapters built", (BIN / "dl-course", "build", "--check"))
 
 
 def main() -> int:
@@ -54,12 +53,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="lint, types, and tests of the learners' rooms")
     parser.add_argument("--oldest", action="store_true", help="without lint, types, notebooks and browser")
+    parser.add_argument("--portable", action="store_true", help="without the judge and the browser")
     parser.add_argument("--pytest", default="", help="further options for pytest, in one word")
     given = parser.parse_args()
     began = time.perf_counter()
     # Two lanes side by side, a thread each, are sooner done than one with two threads.
     with ThreadPoolExecutor(2) as lanes:
-        rows = list(lanes.map(run, parts(given.quick, given.oldest, tuple(given.pytest.split()))))
+        rows = list(lanes.map(run, parts(given)))
     total = time.perf_counter() - began
     failed = [row.name for row in rows if row.status]
     late = total > BUDGET_S
@@ -75,19 +75,25 @@ def main() -> int:
     return 1 if late or failed else 0
 
 
-def parts(quick: bool, oldest: bool, options: tuple[str, ...]) -> list[Part]:
+def parts(given: argparse.Namespace) -> list[Part]:
     """Return what is to be run, the longest first."""
+    options = tuple(given.pytest.split())
     folder = ROOT / "tests"
-    if quick:
+    if given.quick:
         chosen = [folder / room for room in LEARNERS_ROOMS]
         return [tests("tests of the learners' rooms", chosen, options), TYPES, *LINT]
-    work = [folder / room for room in WORK if not (oldest and room == "browser")]
-    aside = [f"--ignore={folder / room}" for room in WORK]
+    out = set()
+    if given.oldest or given.portable:
+        out |= {"browser", "book"}
+    if given.portable:
+        out |= {"grading"}
+    work = [folder / room for room in WORK if room not in out]
+    aside = [f"--ignore={folder / room}" for room in {*WORK, *out}]
     both = [tests("tests of work", work, options), tests("tests", [folder, *aside], options)]
-    if oldest:
+    if given.oldest:
         return both
     notebooks = [notebook(path, options) for path in sorted((ROOT / "chapters").glob("*.ipynb"))]
-    return [*both, *notebooks, TYPES, BUILT, *LINT]
+    return [*both, *notebooks, TYPES, *LINT]
 
 
 def tests(name: str, paths: list[object], options: tuple[str, ...]) -> Part:

@@ -1,6 +1,7 @@
 """The command `dl-course`: exit statuses, and what each verb prints."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -105,6 +106,32 @@ def test_lab_copies_missing_chapters_and_hands_further_options_to_jupyterlab(clo
     assert notebook.read_bytes() == (ROOT / "chapters" / "01_setup.ipynb").read_bytes()
 
 
+def test_lab_can_copy_the_chapters_and_open_nothing(clone, capsys, monkeypatch):
+    monkeypatch.setattr(cli.subprocess, "run", None)
+    assert main(["lab", "--prepare-only"]) == 0
+    assert "new: work/01_setup.ipynb" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "--chec"],
+        ["doctor", "--js"],
+        ["grade", "x", "-o", "y", "--cha", "02"],
+        ["serve", "m", "--por", "0"],
+    ],
+)
+def test_an_abbreviated_option_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_an_abbreviated_option_of_a_training_is_refused_and_the_whole_one_named(capsys):
+    assert main(["train", "--config", "digits_quick", "--training.learning_rat", "3"]) == 1
+    assert "did you mean 'training.learning_rate'?" in capsys.readouterr().err
+
+
 def test_a_lesson_that_breaks_a_rule_ends_the_build_with_status_1_and_its_line(clone, capsys):
     (clone / "solutions").mkdir()
     lesson = '# %% [markdown]\n# # T\n\n# %% tags=["exercise"]\nx = 1\n'
@@ -124,6 +151,9 @@ def test_data_lists_what_is_here_and_says_what_is_not_to_be_had(capsys, tmp_path
     assert main(["data"]) == 0
     listed = capsys.readouterr().out
     assert "digits" in listed and "to be downloaded" in listed
+    assert all(line == line.rstrip() for line in listed.splitlines())
+    states = {re.split(r"  +", line)[1] for line in listed.splitlines()}
+    assert states == {"here", "to be downloaded"}
     assert main(["data", "digits"]) == 0
     assert "digits: " in capsys.readouterr().out
     assert main(["data", "mnist"]) == 1

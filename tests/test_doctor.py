@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from dl_course import doctor as module
+from dl_course.data import available
 from dl_course.doctor import Health, Item, doctor
 from dl_course.exercises.progress_file import progress
 
@@ -191,11 +192,17 @@ def test_a_missing_kernel_is_worth_knowing(monkeypatch):
     assert kernel(monkeypatch, None).fix
 
 
-def test_data_are_listed_where_there_are_some(monkeypatch, tmp_path):
+def test_the_doctor_says_of_the_data_what_the_table_of_data_sets_says(monkeypatch, tmp_path):
     monkeypatch.setenv("DL_COURSE_DATA", str(tmp_path))
-    assert next(module._data()).status == "note"
-    (tmp_path / "MNIST").mkdir()
-    assert next(module._data()) == Item("data", "ok", f"{tmp_path}: MNIST")
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "MNIST" / "raw" / ".train.lock").touch()  # which is no data set
+    table = available()
+    item = next(module._data())
+    here, _, away = item.found.partition("; to be downloaded when asked for: ")
+    assert item.status == "ok" and here.startswith(f"{tmp_path}: here: ")
+    assert here.rpartition(": ")[2].split(", ") == list(table.index[table["state"] == "here"])
+    assert away.split(", ") == list(table.index[table["state"] != "here"])
+    assert "mnist" in away.split(", ")
 
 
 def test_health_shows_itself_as_text_html_and_json():

@@ -112,6 +112,16 @@ def test_when_all_mirrors_fail_the_error_says_why_and_what_to_do_by_hand(server,
     assert left_in(tmp_path) == []
 
 
+def test_a_download_that_fails_leaves_neither_a_lock_nor_an_empty_folder(server, tmp_path):
+    with pytest.raises(DataUnavailable):
+        fetch(tmp_path / "new" / "deep" / "file.bin", [down()], f"sha256:{64 * '0'}")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataUnavailable):
+        fetch(tmp_path / "mine" / "file.bin", [down()], f"sha256:{64 * '0'}")
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]  # it was there before
+
+
 def test_the_patience_covers_a_name_that_is_never_looked_up(server, tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: server.released.wait(60))
     with pytest.raises(DataUnavailable, match="no answer in 1.2 seconds"):

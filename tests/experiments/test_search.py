@@ -1,18 +1,21 @@
 """Search: spaces, pruning on true reports, studies that go on after a kill and are shared by processes."""
 
-import os
-import signal
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pytest
 
-from dl_course.experiments import ExperimentConfig, importances, search, trial_table
+from dl_course.experiments import ExperimentConfig, importances, search, studies, trial_table
 from dl_course.training import TrainingError
 from tests.experiments.test_running import SMALL
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ExperimentConfig()
 SPACE = {"training.learning_rate": {"low": 1e-4, "high": 1.0, "log": True}, "data.batch_size": [16, 32]}
 
@@ -98,39 +101,50 @@ def test_a_stopped_search_goes_on_as_if_it_had_not(quick, tmp_path, name):
     assert len(quick_search(trials=14, storage=tmp_path / name).trials) == 14  # nothing more to do
 
 
-def in_processes(count, work):
-    """Fork, so that torch is not imported once more; return the children's numbers."""
-    children = []
-    for _ in range(count):
-        if not (child := os.fork()):
-            work()
-            os._exit(0)
-        children.append(child)
-    return children
+@contextmanager
+def program(storage, trials, seconds=0.0):
+    """Begin a search with the stand-in as a program of its own, which prints a line for every trial."""
+    call = f"searched({str(storage)!r}, {trials}, {seconds})"
+    command = [sys.executable, "-c", f"from tests.experiments.test_search import searched; {call}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def test_a_killed_search_goes_on(quick, monkeypatch, tmp_path):
+def searched(storage, trials, seconds):
+    """What such a program does."""
+
     def slow(*arguments, **how):
         done = stand_in(*arguments, **how)
-        time.sleep(0.3)
+        print("tried", flush=True)
+        time.sleep(seconds)
         return done
 
-    monkeypatch.setattr("dl_course.experiments.studies.train", slow)
-    (child,) = in_processes(1, lambda: quick_search(trials=50, storage=tmp_path / "a.db"))
-    while not (tmp_path / "a.db").exists():
-        time.sleep(0.05)
-    time.sleep(2)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    monkeypatch.setattr("dl_course.experiments.studies.train", stand_in)
+    studies.train = slow
+    quick_search(trials=trials, storage=Path(storage))
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_search_goes_on(quick, tmp_path):
+    with program(tmp_path / "a.db", 50, seconds=0.3) as process:
+        for _ in range(3):
+            assert process.stdout.readline() == "tried\n", process.stdout.read()
+        process.kill()
     states = trial_table(quick_search(trials=10, storage=tmp_path / "a.db"))["state"].value_counts()
     assert states.get("running", 0) <= 1 and states.drop("running", errors="ignore").sum() >= 10
 
 
+@pytest.mark.timeout(180)
 def test_several_processes_share_a_study_and_try_different_settings(quick, tmp_path):
     quick_search(trials=1, storage=tmp_path / "a.journal")
-    for child in in_processes(2, lambda: quick_search(trials=12, storage=tmp_path / "a.journal")):
-        assert os.waitpid(child, 0)[1] == 0
+    with program(tmp_path / "a.journal", 12, seconds=0.05) as process:
+        assert process.stdout.readline() == "tried\n", process.stdout.read()
+        study = quick_search(trials=12, storage=tmp_path / "a.journal")
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
     study = quick_search(trials=12, storage=tmp_path / "a.journal")
     rates = [trial.params["training.learning_rate"] for trial in study.trials]
     assert 12 <= len(rates) <= 13 and len(set(rates)) == len(rates)
