@@ -1,12 +1,27 @@
 import copy
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dl_course.models import Conv2dAuto, SimpleCNN, SimpleNet, add_batch_norm, add_dropout, quick_test
+from dl_course.models import (
+    Conv2dAuto,
+    SimpleCNN,
+    SimpleNet,
+    add_batch_norm,
+    add_dropout,
+    efficientnet_lite0,
+    freeze,
+    moving_statistics,
+    new_head,
+    quick_test,
+    rates_by_depth,
+    unfreeze,
+    vit_b_16,
+)
 
 
 class Functional(nn.Module):
@@ -114,3 +129,112 @@ def test_quick_test_does_not_blame_frozen_parameters():
 def test_quick_test_takes_a_network_in_another_precision(dtype):
     result = quick_test(SimpleCNN().to(dtype), (1, 28, 28))
     assert result["output"] == (4, 10) and 1 < result["loss"] < 4 and result["without_gradient"] == []
+
+
+# --- transfer: a new head, frozen parts, rates by depth -------------------------------------------------------
+
+
+def small():
+    torch.manual_seed(0)
+    stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    body = nn.Sequential(
+        nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    return nn.Sequential(OrderedDict(stem=stem, body=body, head=nn.Linear(4, 7)))
+
+
+def test_a_new_head_takes_the_place_of_the_last_linear_layer_and_carries_the_names():
+    model = small()
+    assert new_head(model, ["cat", "dog"]) == "head"
+    assert model(torch.randn(5, 3, 9, 9)).shape == (5, 2) and model.classes == ("cat", "dog")
+    assert new_head(efficientnet_lite0(num_classes=3), 4) == "classifier.1"
+
+
+def test_a_pretrained_network_with_a_new_head_says_what_it_is_now():
+    model = efficientnet_lite0(num_classes=3)
+    vars(model).update(architecture={"name": "efficientnet_lite0"}, classes=("a", "b", "c"))
+    new_head(model, 5)
+    assert model.architecture == {"name": "efficientnet_lite0", "num_classes": 5} and len(model.classes) == 5
+
+
+@pytest.mark.parametrize("classes", [1, ["cat"], ["cat", "cat"]])
+def test_a_head_for_classes_that_make_no_sense_is_refused(classes):
+    with pytest.raises(ValueError, match="two classes or more, each with its own name"):
+        new_head(small(), classes)
+
+
+def test_a_network_without_a_linear_layer_gets_no_head():
+    with pytest.raises(ValueError, match="Conv2d has no linear layer"):
+        new_head(nn.Conv2d(3, 4, 3), 2)
+
+
+def step(model):
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    F.cross_entropy(model.train()(torch.randn(8, 3, 9, 9)), torch.zeros(8).long()).backward()
+    optimizer.step()
+
+
+def changed(before, model):
+    return {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+
+
+def test_what_is_frozen_does_not_change_in_training_statistics_included_and_the_rest_does():
+    model = small()
+    names = freeze(model, "stem")
+    assert names == ["stem.0.weight", "stem.0.bias", "stem.1.weight", "stem.1.bias"]
+    before = copy.deepcopy(model.state_dict())
+    step(model)
+    assert not any(key.startswith("stem") for key in changed(before, model))
+    assert {"body.0.weight", "body.1.running_mean", "head.weight"} <= changed(before, model)
+
+
+def test_frozen_weights_alone_let_the_statistics_move_and_that_is_named():
+    model = small()
+    model.stem.requires_grad_(False)
+    assert moving_statistics(model) == ["stem.1"]
+    before = copy.deepcopy(model.state_dict())
+    step(model)
+    assert "stem.1.running_mean" in changed(before, model)
+    freeze(model, "stem")
+    assert moving_statistics(model) == []
+
+
+def test_what_is_unfrozen_learns_again_as_before_and_the_keys_never_change():
+    model, untouched = small(), small()
+    freeze(model, "stem", "body")
+    assert list(model.state_dict()) == list(untouched.state_dict())
+    unfreeze(model, "stem", "body")
+    torch.manual_seed(1)
+    step(model)
+    torch.manual_seed(1)
+    step(untouched)
+    assert changed(untouched.state_dict(), model) == set()
+
+
+def test_freezing_a_layer_that_is_not_there_is_refused_and_freezes_nothing():
+    model = small()
+    with pytest.raises(ValueError, match="unknown layer 'stm'; did you mean 'stem'"):
+        freeze(model, "body", "stm")
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_rates_fall_from_the_head_to_the_stem_and_every_parameter_has_one():
+    model = small()
+    groups = rates_by_depth(model, 0.1, factor=0.5)
+    assert [group["name"] for group in groups] == ["stem", "body", "head"]
+    assert [group["lr"] for group in groups] == [0.025, 0.05, 0.1]
+    for network in (model, efficientnet_lite0(num_classes=3), vit_b_16(num_classes=3)):
+        given = [id(p) for group in rates_by_depth(network, 0.1) for p in group["params"]]
+        assert sorted(given) == sorted(id(p) for p in network.parameters())
+    torch.optim.AdamW(groups)
+
+
+def test_frozen_parameters_get_no_rate_and_a_frozen_network_none_at_all():
+    model = small()
+    freeze(model, "stem")
+    assert [group["name"] for group in rates_by_depth(model, 0.1)] == ["body", "head"]
+    freeze(model, "body", "head")
+    with pytest.raises(ValueError, match="nothing is left to train"):
+        rates_by_depth(model, 0.1)
+    with pytest.raises(ValueError, match="a factor lies above 0"):
+        rates_by_depth(model, 0.1, factor=2)

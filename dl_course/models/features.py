@@ -1,0 +1,94 @@
+"""Features: what a layer makes of many pictures, computed once and kept on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from dl_course.files import atomic, data_root, is_writable
+from dl_course.hooks import evaluating, resolve, watching
+from dl_course.runtime import device_of
+
+Batches = Iterable[Any]
+AVERAGED = {2: (), 3: (1,), 4: (2, 3)}  # axes that aren't samples or channels, by the number of axes
+Prepare = Callable[[Tensor], Tensor] | None
+
+
+def features(
+    model: nn.Module, loader: Batches, layer: str | Sequence[str], prepare: Prepare = None,
+    folder: str | Path | None = None,
+) -> tuple[Any, Tensor]:  # fmt: skip
+    """Return what a layer gives in eval mode for each picture, (N, C) float32, and the labels (N,) beside it.
+
+    loader: batches (pictures, labels) · layer: a name from ``model.named_modules()``, or several, which give
+    a dict; maps (N, C, H, W) are averaged over their positions, tokens (N, T, C) over T · prepare: done to
+    every batch, such as ``model.preparation`` · folder: where batches are kept, else data_root()/features.
+    A batch's file is named for its content, the weights and the layer: after a stop, or with more pictures,
+    only what is missing is computed. Raises ValueError for an unknown layer, or an output of another shape.
+    """
+    names = [layer] if isinstance(layer, str) else list(layer)
+    for name in names:
+        resolve(model, name)
+    where = Path(folder) if folder else data_root() / "features"
+    network = _digest([repr(model).encode(), *map(_bytes, model.state_dict().values())])
+    parts = []
+    labels = []
+    with evaluating(model), torch.no_grad():
+        for pictures, answers in tqdm(loader, desc="features", leave=False):
+            inputs = pictures if prepare is None else prepare(pictures)
+            shape = f"{tuple(inputs.shape)} {inputs.dtype}"
+            key = _digest([network, _bytes(inputs), *(text.encode() for text in (shape, *names))])
+            parts.append(_kept(where / f"{key.hex()}.safetensors", model, inputs, names))
+            labels.append(torch.as_tensor(answers))
+    if not parts:
+        raise ValueError("the loader gave no pictures")
+    joined = {name: torch.cat([part[name] for part in parts]) for name in names}
+    return joined[layer] if isinstance(layer, str) else joined, torch.cat(labels)
+
+
+def _kept(path: Path, model: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError):  # not there, or damaged
+        found = _run(model, inputs, names)
+    if is_writable(path.parent):
+        with atomic(path) as part:
+            save_file(found, part)
+    return found
+
+
+def _run(model: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    seen: dict[str, Tensor] = {}
+
+    def leave(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"layer '{name}' gives {given}; features are (N, C), (N, T, C) or (N, C, H, W)")
+        axes = AVERAGED[output.ndim]
+        averaged = output.mean(axes) if axes else output.clone()  # a layer after it may work in place
+        seen[name] = averaged.float().cpu().contiguous()
+
+    with watching(model, leave, layers=names):
+        model(inputs.to(device_of(model)))
+    if silent := [name for name in names if name not in seen]:
+        raise ValueError(f"layer '{silent[0]}' is never called by the network's forward")
+    return seen
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _digest(chunks: Iterable[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.digest()
