@@ -29,6 +29,8 @@ WHAT = {
     "shapes": "6,000 generated scenes, 64×64 colour: one of ten shapes, with its mask",
     "shapes-imbalanced": "shapes with 50 of the commonest class to one of the rarest (test: as many of each)",
     "shapes-shortcut": "shapes with a corner patch that tells the class (test: a wrong class)",
+    "textures": "2,560 crops of eight surfaces, 32×32 grey; each part from its own place",
+    "textures-random": "the same, shared out at random: crops of train and test overlap",
     "photos": "12 real photographs that packages carry, each of its own size",
     **{name: what for name, (_, what, *_) in published.PUBLISHED.items()},
 }
@@ -65,7 +67,7 @@ def available(root: str | Path | None = None) -> pd.DataFrame:
     where = Path(root) if root else data_root()
     away = {name: "to be downloaded" for name in published.PUBLISHED if published.missing(name, where)}
     if photographs.missing():
-        away["photos"] = photographs.INSTALL
+        away |= dict.fromkeys(("photos", "textures", "textures-random"), photographs.INSTALL)
     rows = {name: (WHAT.get(name, ""), away.get(name, "here")) for name in DATASETS}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["what", "state"])
 
@@ -120,3 +122,5 @@ for _name in ("shapes", "shapes-imbalanced", "shapes-shortcut"):
 for _name in published.PUBLISHED:
     DATASETS.register(_name)(partial(published.read, _name))
 DATASETS.register("photos")(photographs.photos)
+for _name in ("textures", "textures-random"):
+    DATASETS.register(_name)(partial(photographs.textures, _name))

@@ -1,6 +1,6 @@
-"""Real photographs: from packages that carry them, so without a network.
+"""Real photographs, and surfaces cut from them: from packages that carry them, so without a network.
 
-Their sources and licences stand in ``PHOTOS``, and on a card in datasets/README.md.
+Their sources and licences stand in ``PHOTOS`` and ``SURFACES``, and on cards in datasets/README.md.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.transforms.v2 import functional as F
 
-from dl_course.data.pictures import Transform
+from dl_course.data.pictures import Pictures, Transform
 from dl_course.files import DataUnavailable
 from dl_course.registry import nearest
 
@@ -49,7 +49,7 @@ class Source:
             wanted = f"{self.file} comes with {self.package}"
             raise DataUnavailable(f"{wanted}, which is not installed: {INSTALL}")
         with Image.open(Path(found.origin).parent / folder / self.file) as picture:
-            return pil_to_tensor(picture.convert("RGB"))
+            return F.pil_to_tensor(picture.convert("RGB"))
 
 
 SKIMAGE = "scikit-image"
@@ -125,3 +125,56 @@ def photos(split: str, root: Path, download: bool) -> Photographs:
 def missing() -> bool:
     """Return whether a package that carries photographs is not installed."""
     return any(find_spec(module) is None for module, _ in FOLDERS.values())
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A part of a photograph that shows one material: (left, top, width, height), brought to SIDE squared."""
+
+    source: Source
+    box: tuple[int, int, int, int] = (0, 0, 512, 512)
+
+    def picture(self) -> Tensor:
+        """Return the surface in grey, (1, SIDE, SIDE) float32."""
+        left, top, width, height = self.box
+        cut = self.source.picture()[:, top : top + height, left : left + width]
+        grey = F.rgb_to_grayscale(cut).float()
+        return F.resize(grey, [SIDE, SIDE], antialias=True)
+
+
+SIDE, CROP, GAP = 512, 32, 16  # pixels of a surface, of a crop, and between the parts
+STRIPS = {"train": (0, 288), "val": (304, 368), "test": (384, 512)}  # columns of a surface: left, right
+TEXTURES = (0.501,) * 3, (0.167,) * 3  # mean and std of training pictures
+CROPS = {"train": 200, "val": 40, "test": 80}  # of each surface
+SURFACES = {
+    "brick": Surface(Source(SKIMAGE, "brick.png", "Lennart Demes, CC0Textures", "CC0")),
+    "grass": Surface(Source(SKIMAGE, "grass.png", "linolafett", "CC0")),
+    "gravel": Surface(Source(SKIMAGE, "gravel.png", "Lennart Demes, CC0Textures", "CC0")),
+    "lawn": Surface(PHOTOS["cameraman"], (330, 330, 182, 182)),
+    "moon": Surface(PHOTOS["moon"]),
+    "retina": Surface(Source(SKIMAGE, "retina.jpg", "Häggström, Wikimedia", "CC0"), (200, 200, 1000, 1000)),
+    "stars": Surface(Source(SKIMAGE, "hubble_deep_field.jpg", "NASA", FREE)),
+    "tissue": Surface(Source(SKIMAGE, "ihc.png", "CMMI", "no known restrictions")),
+}
+
+
+def textures(name: str, split: str, root: Path, download: bool) -> Pictures:
+    """Return crops of surfaces, (3, 32, 32), grey, all with one mean and one contrast; seeded.
+
+    "textures": each part has its own strip of every surface, 16 pixels from the next, so that no crop of one
+    touches one of another. "textures-random": crops from everywhere, shared out at random, as it is often
+    done: a test crop then overlaps with crops of the training, and remembering pays.
+    """
+    generator = torch.Generator().manual_seed(list(STRIPS).index(split))
+    left, right = STRIPS[split] if name == "textures" else (0, SIDE)
+    crops = []
+    for surface in SURFACES.values():
+        picture = surface.picture()
+        rows = torch.randint(SIDE - CROP + 1, (CROPS[split],), generator=generator).tolist()
+        columns = torch.randint(left, right - CROP + 1, (CROPS[split],), generator=generator).tolist()
+        crops += [picture[:, y : y + CROP, x : x + CROP] for y, x in zip(rows, columns, strict=True)]
+    batch = torch.stack(crops)  # (N, 1, 32, 32)
+    std, mean = torch.std_mean(batch, (2, 3), keepdim=True)
+    even = (128 + 45 * (batch - mean) / std.clamp(min=1)).round().clamp(0, 255).byte().repeat(1, 3, 1, 1)
+    labels = torch.arange(len(SURFACES)).repeat_interleave(CROPS[split])
+    return Pictures(name, even, labels, tuple(SURFACES), *TEXTURES)

@@ -139,7 +139,7 @@ def test_mnists_files_placed_by_hand_are_read_as_torchvision_reads_them(tmp_path
     assert torch.equal(both.unique(dim=0), theirs.data.flatten(1).unique(dim=0))
     assert torch.equal(test.images[:, 0], theirs_test.data) and torch.equal(test.labels, theirs_test.targets)
     here = list(data.available(tmp_path).query("state == 'here'").index)
-    assert here == sorted([*EMBEDDED, "photos", name])
+    assert here == sorted([*EMBEDDED, "photos", "textures", "textures-random", name])
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -35,6 +35,9 @@ def test_every_photograph_is_on_the_data_card(photos):
     for name, source in photos.sources.items():
         row = next(line for line in card.splitlines() if line.startswith(f"| `{name}` "))
         assert source.file in row and source.author in row and source.licence in row
+    for name, surface in photographs.SURFACES.items():
+        row = next(line for line in card.splitlines() if line.startswith(f"| {name} |"))
+        assert surface.source.file in row and surface.source.licence in row
 
 
 def files_root():
@@ -67,3 +70,32 @@ def test_without_scikit_image_the_error_says_what_to_install(monkeypatch):
     with pytest.raises(DataUnavailable, match=r"chelsea.png comes with scikit-image.*dl-course\[photos\]"):
         data.load("photos")
     assert data.available().loc["photos", "state"] == 'pip install "dl-course[photos]"'
+
+
+@pytest.mark.parametrize("name", ["textures", "textures-random"])
+def test_textures_are_alike_in_brightness_and_contrast_and_the_same_every_time(name):
+    for split, count in photographs.CROPS.items():
+        pictures = data.load(name, split)
+        assert pictures.images.shape == (8 * count, 3, 32, 32)
+        assert pictures.labels.bincount().tolist() == [count] * 8
+        assert torch.equal(pictures.images, data.load(name, split).images)
+    x, _ = data.load(name).tensors()
+    assert x.mean((1, 2, 3)).std() < 0.01  # brightness tells nothing
+    torch.testing.assert_close(x.mean((0, 2, 3)), torch.tensor(pictures.mean), atol=5e-3, rtol=0)
+    torch.testing.assert_close(x.std((0, 2, 3)), torch.tensor(pictures.std), atol=5e-3, rtol=0)
+
+
+def test_no_crop_of_one_part_touches_a_crop_of_another():
+    ends = sorted(photographs.STRIPS.values())
+    assert all(right + photographs.GAP <= left for (_, right), (left, _) in zip(ends, ends[1:], strict=False))
+    assert all(right - left >= photographs.CROP for left, right in ends)
+
+
+def test_a_random_split_flatters_what_remembers():
+    """The nearest training crop, pixel by pixel: right more often where crops overlap."""
+    right = {}
+    for name in ("textures", "textures-random"):
+        train, test = (data.load(name, split) for split in ("train", "test"))
+        nearest = torch.cdist(test.images[:, 0].flatten(1).float(), train.images[:, 0].flatten(1).float())
+        right[name] = (train.labels[nearest.argmin(1)] == test.labels).double().mean().item()
+    assert right["textures-random"] > right["textures"] + 0.05

@@ -131,16 +131,15 @@ def test_quick_test_takes_a_network_in_another_precision(dtype):
     assert result["output"] == (4, 10) and 1 < result["loss"] < 4 and result["without_gradient"] == []
 
 
-# --- transfer: a new head, frozen parts, rates by depth -------------------------------------------------------
+# --- transfer: a new head, frozen parts, rates by depth ---
 
 
 def small():
     torch.manual_seed(0)
     stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-    body = nn.Sequential(
-        nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    )
-    return nn.Sequential(OrderedDict(stem=stem, body=body, head=nn.Linear(4, 7)))
+    body = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(OrderedDict(stem=stem, body=body, pool=pool, head=nn.Linear(4, 7)))
 
 
 def test_a_new_head_takes_the_place_of_the_last_linear_layer_and_carries_the_names():
@@ -221,8 +220,8 @@ def test_freezing_a_layer_that_is_not_there_is_refused_and_freezes_nothing():
 def test_rates_fall_from_the_head_to_the_stem_and_every_parameter_has_one():
     model = small()
     groups = rates_by_depth(model, 0.1, factor=0.5)
-    assert [group["name"] for group in groups] == ["stem", "body", "head"]
-    assert [group["lr"] for group in groups] == [0.025, 0.05, 0.1]
+    assert [group["name"] for group in groups] == ["stem", "body.0", "body.1", "head"]
+    assert [group["lr"] for group in groups] == [0.0125, 0.025, 0.05, 0.1]
     for network in (model, efficientnet_lite0(num_classes=3), vit_b_16(num_classes=3)):
         given = [id(p) for group in rates_by_depth(network, 0.1) for p in group["params"]]
         assert sorted(given) == sorted(id(p) for p in network.parameters())
@@ -232,7 +231,7 @@ def test_rates_fall_from_the_head_to_the_stem_and_every_parameter_has_one():
 def test_frozen_parameters_get_no_rate_and_a_frozen_network_none_at_all():
     model = small()
     freeze(model, "stem")
-    assert [group["name"] for group in rates_by_depth(model, 0.1)] == ["body", "head"]
+    assert [group["name"] for group in rates_by_depth(model, 0.1)] == ["body.0", "body.1", "head"]
     freeze(model, "body", "head")
     with pytest.raises(ValueError, match="nothing is left to train"):
         rates_by_depth(model, 0.1)
