@@ -38,7 +38,8 @@ class Limits:
     """How much strangers may ask for.
 
     body_bytes, pictures and pixels (of all its pictures together) are of one request; seconds: from its head
-    to its answer · concurrent: requests at a time · threads: how many of them are worked on.
+    to its answer, and from a connection to the head · concurrent: requests at a time · threads: how many of
+    them are worked on.
     """
 
     body_bytes: int = 4 * 2**20
@@ -52,13 +53,15 @@ class Limits:
 class ServedModel:
     """A network that ``to_onnx`` wrote: its classes, the shape it takes, and its answers.
 
-    ValueError where the path holds no such network: one input (N, C, H, W) in [0, 1], logits (N, classes).
+    Raises ValueError where the path holds no such network: one input (N, C, H, W) in [0, 1], logits
+    (N, classes), a name for each class or none; FileNotFoundError where there is nothing.
     """
 
     def __init__(self, path: Path | str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # requests run beside each other
-        content, self.name = _content(Path(path)), Path(path).name
+        self.name = Path(path).name
+        content = _content(Path(path))
         try:
             self.session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own have no class in common
@@ -69,10 +72,13 @@ class ServedModel:
             raise ValueError(
                 f"{path} takes {source.shape}; a model with one input (N, C, H, W) can be served"
             )
-        self.input, self.shape = source.name, (int(shape[0]), int(shape[1]), int(shape[2]))
+        self.input = source.name
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         about = json.loads(self.session.get_modelmeta().custom_metadata_map.get("dl_course", "{}"))
         count = self.probabilities(np.zeros((1, *self.shape), np.float32)).shape[1]
         self.classes = tuple(about.get("classes") or map(str, range(count)))
+        if len(self.classes) != count:
+            raise ValueError(f"{path} names {len(self.classes)} classes for {count} outputs")
 
     def probabilities(self, pictures: np.ndarray) -> np.ndarray:
         """Return the probability of every class, (N, C) float32, of pictures (N, C, H, W) in [0, 1]."""
@@ -109,29 +115,59 @@ def _content(path: Path) -> bytes:
 
 
 def _parts(body: bytes, boundary: bytes, most: int) -> list[bytearray]:
-    parts: list[bytearray] = []
-    ended: list[bool] = []
-
-    def begin() -> None:
-        if len(parts) == most:
-            raise Refused(413, f"a request has at most {most} pictures")
-        parts.append(bytearray())
-
-    def data(chunk: bytes, start: int, end: int) -> None:
-        parts[-1] += chunk[start:end]
-
+    form = _Form(most)
+    calls = {f"on_{name}": getattr(form, name) for name in vars(_Form) if not name.startswith("_")}
     try:
-        calls = {"on_part_begin": begin, "on_part_data": data, "on_end": lambda: ended.append(True)}
         MultipartParser(boundary, calls).write(body)  # type: ignore[arg-type]
     except FormParserError as error:
         raise Refused(400, f"the multipart body can't be read: {error}") from error
-    if not parts or not ended:
+    if not form.files or not form.ended:
         raise Refused(400, "the multipart body has no picture, or ends before its last boundary")
-    return parts
+    return form.files
+
+
+class _Form:
+    """Collects the files of a multipart body, as its parser calls back; a field of text is Refused."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.files: list[bytearray] = []
+        self.headers: list[tuple[bytearray, bytearray]] = []
+        self.ended = False
+
+    def part_begin(self) -> None:
+        if len(self.files) == self.most:
+            raise Refused(413, f"a request has at most {self.most} pictures")
+        self.files.append(bytearray())
+        self.headers = []
+
+    def header_begin(self) -> None:
+        self.headers.append((bytearray(), bytearray()))
+
+    def header_field(self, chunk: bytes, start: int, end: int) -> None:
+        self.headers[-1][0].extend(chunk[start:end])
+
+    def header_value(self, chunk: bytes, start: int, end: int) -> None:
+        self.headers[-1][1].extend(chunk[start:end])
+
+    def headers_finished(self) -> None:
+        about = {bytes(name).lower(): bytes(value) for name, value in self.headers}
+        _, options = parse_options_header(about.get(b"content-disposition"))
+        text = about.get(b"content-type", b"text/plain").lower().startswith(b"text/")
+        if text and b"filename" not in options:
+            field = options.get(b"name", b"").decode("latin-1")
+            raise Refused(400, f"the form's field '{field}' is text: pictures are sent as files")
+
+    def part_data(self, chunk: bytes, start: int, end: int) -> None:
+        self.files[-1] += chunk[start:end]
+
+    def end(self) -> None:
+        self.ended = True
 
 
 def _decoded(files: Sequence[bytearray], shape: tuple[int, int, int], pixels: int) -> list[np.ndarray]:
-    decoded, left = [], pixels
+    decoded = []
+    left = pixels
     for number, file in enumerate(files, 1):
         try:
             with Image.open(BytesIO(file), formats=FORMATS) as picture:  # reads its head alone

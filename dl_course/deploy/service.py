@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import TypedDict
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dl_course.deploy.served import RAW, Limits, Refused, ServedModel
 
@@ -57,9 +58,17 @@ class Service:
         self, model: ServedModel, limits: Limits, on_prediction: Callable[..., None] | None,
         on_refusal: Callable[[str], None] | None,
     ) -> None:  # fmt: skip
-        self.model, self.limits, self.stopping = model, limits, False
-        self.on_prediction, self.on_refusal = on_prediction, on_refusal
-        self.places, self.pool = asyncio.Semaphore(limits.concurrent), ThreadPoolExecutor(limits.threads)
+        self.model = model
+        self.limits = limits
+        self.stopping = False
+        self.on_prediction = on_prediction
+        self.on_refusal = on_refusal
+        self.places = asyncio.Semaphore(limits.concurrent)
+        self.pool = ThreadPoolExecutor(limits.threads, "dl_course service")
+
+    def close(self) -> None:
+        """Let the threads go, once what they work on is done."""
+        self.pool.shutdown()
 
     async def predict(self, request: Request) -> Answer:
         """Name what one picture shows, or each of several."""
@@ -72,7 +81,8 @@ class Service:
         return {"model": self.model.name, "predictions": [self._named(row) for row in shares.tolist()]}
 
     async def _in_time(self, request: Request) -> tuple[np.ndarray, np.ndarray]:
-        body, kind = None, request.headers.get("content-type", "")
+        body = None
+        kind = request.headers.get("content-type", "")
         try:
             async with asyncio.timeout(self.limits.seconds):  # a job still waiting for a thread ends with it
                 body = await _body(request, self.limits.body_bytes)
@@ -97,12 +107,14 @@ class Service:
     async def health(self) -> JSONResponse:
         """Say whether requests are welcome, and what the model takes: shape is (channels, height, width)."""
         about = {"model": self.model.name, "classes": self.model.classes, "shape": self.model.shape}
-        status, code = ("stopping", 503) if self.stopping else ("ready", 200)
-        return JSONResponse({"status": status} | about, code)
+        if self.stopping:
+            return JSONResponse({"status": "stopping"} | about, 503)
+        return JSONResponse({"status": "ready"} | about)
 
     async def refuse(self, request: Request, error: Any) -> JSONResponse:
         """Answer with what is wrong, and never with where in the code."""
-        status, reason = getattr(error, "status_code", 400), getattr(error, "detail", "the client left")
+        status = getattr(error, "status_code", 400)
+        reason = getattr(error, "detail", "the client left")
         _tell(self.on_refusal, f"{status} {reason}")
         return JSONResponse({"detail": reason}, status, getattr(error, "headers", None))
 
@@ -111,11 +123,13 @@ class Witness:
     """The app, with a line of log for each request; when the service stops, answers end their connection."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service = app, service
+        self.app = app
+        self.service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, as ASGI wants it."""
-        start, seen = time.perf_counter(), {"method": scope.get("method"), "path": scope.get("path")}
+        start = time.perf_counter()
+        seen = {"method": scope.get("method"), "path": scope.get("path")}
 
         async def witnessed(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -164,14 +178,19 @@ def serve(model: Path | str, host: str = "127.0.0.1", port: int = 8000, **option
     app = create_app(model, **options)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     LOG.info(json.dumps({"serving": str(model), "host": host, "port": listening.getsockname()[1]}))
-    with suppress(KeyboardInterrupt):  # which uvicorn hands on when it has stopped
+    try:
         _server(app).run([listening])
+    except KeyboardInterrupt:  # which uvicorn hands on when it has stopped
+        pass
+    finally:
+        app.state.service.close()
 
 
 @contextmanager
 def serving(model: Path | str, **options: Any) -> Iterator[str]:
     """Serve while the block runs, on a free port; gives the address. Options: as of ``create_app``."""
-    server = _server(create_app(model, **options))
+    app = create_app(model, **options)
+    server = _server(app)
     listening = socket.create_server(("127.0.0.1", 0))  # keeps those who come before the server is up
     thread = threading.Thread(target=server.run, args=[[listening]], daemon=True)
     thread.start()
@@ -180,6 +199,38 @@ def serving(model: Path | str, **options: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+        app.state.service.close()
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed where no request comes in time; uvicorn would wait for its head forever."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop()
+
+    def _wait(self) -> None:
+        self._stop()
+        seconds = self.config.app.state.service.limits.seconds  # type: ignore[union-attr]
+        self._deadline = self.loop.call_later(seconds, self._close_unless_working)
+
+    def _stop(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _close_unless_working(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -193,14 +244,15 @@ class _Server(uvicorn.Server):
 
 def _server(app: FastAPI) -> uvicorn.Server:
     return _Server(uvicorn.Config(
-        app, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+        app, loop="asyncio", http=_Connection, ws="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=round(app.state.service.limits.seconds + 1),
     ))  # fmt: skip
 
 
 async def _body(request: Request, most: int) -> bytes:
-    body, size = bytearray(), 0
+    body = bytearray()
+    size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size <= most:

@@ -82,6 +82,15 @@ def test_the_file_names_the_classes_and_without_names_they_are_numbered(model, t
         assert ServedModel(tmp_path / "model.onnx").classes == tuple(classes)
 
 
+def test_names_and_outputs_that_differ_in_number_are_refused_before_anyone_asks(tmp_path):
+    proto = onnx.load(bench.network(tmp_path / "two.onnx"))
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {"dl_course": json.dumps({"classes": ["a", "b"]})})
+    onnx.save(proto, tmp_path / "two.onnx")
+    with pytest.raises(ValueError, match=r"two\.onnx names 2 classes for 10 outputs"):
+        ServedModel(tmp_path / "two.onnx")
+
+
 def test_what_is_no_network_of_pictures_is_refused_by_name(tmp_path):
     (tmp_path / "rubbish.onnx").write_bytes(b"rubbish")
     with pytest.raises(ValueError, match=r"rubbish\.onnx is no ONNX file"):
@@ -121,6 +130,17 @@ def test_a_form_is_refused_with_too_many_pictures_without_an_end_or_without_a_pi
     assert refusal(model, b"", kind)[0] == refusal(model, bench.form(), kind)[0] == 400
     assert refusal(model, form, "multipart/form-data")[0] == 400
     assert refusal(model, form, "multipart/form-data; boundary=" + "y" * 300)[0] == 400
+
+
+def test_a_forms_field_of_text_is_named_and_a_file_is_known_by_its_name_or_type(model):
+    kind = "multipart/form-data; boundary=x"
+    disposition = b'--x\r\nContent-Disposition: form-data; name="note"'
+    text = disposition + b"\r\n\r\nhello\r\n" + bench.form(bench.png())
+    assert refusal(model, text, kind) == (400, "the form's field 'note' is text: pictures are sent as files")
+    typed = (
+        disposition + b"\r\nContent-Type: image/png\r\n\r\n" + bench.png() + b"\r\n" + bench.form(bench.png())
+    )
+    assert len(model.pictures(typed, kind, Limits())) == 2
 
 
 def test_pixels_are_counted_over_all_pictures_of_a_request(model):

@@ -67,6 +67,11 @@ def ask(address, body=None, kind=PNG, path="/predict"):
     return answer, json.loads(text) if "json" in answer.headers["Content-Type"] else text
 
 
+def connected(address):
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
 def asking(address, answers):
     thread = threading.Thread(target=lambda: answers.append(ask(address, bench.png())))
     thread.start()
@@ -144,6 +149,54 @@ def test_a_body_that_comes_too_slowly_is_refused(network):
             answer = b"".join(iter(lambda: slowly.recv(4096), b""))
         assert answer.startswith(b"HTTP/1.1 408") and b"the body took longer than 0.3 s" in answer
         assert ask(address, bench.png())[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /predict HTTP/1.1\r\nHost:",
+        b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+    ],
+    ids=["nothing", "half a head", "half a body that nobody reads"],
+)
+def test_a_connection_that_never_finishes_a_request_is_closed(network, sent):
+    with serving(network, limits=Limits(seconds=0.5)) as address, connected(address) as connection:
+        connection.sendall(sent)
+        while connection.recv(1000):  # b"" once the server has closed; the socket itself gives up after 30 s
+            pass
+
+
+def test_a_head_that_trickles_after_an_answer_is_not_waited_for(network):
+    with serving(network, limits=Limits(seconds=0.5)) as address, connected(address) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea")
+        answer = b""
+        while more := connection.recv(1000):
+            answer += more
+        assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"HTTP/1.1") == 1
+
+
+def test_a_connection_is_kept_while_its_requests_come_in_time(network):
+    with serving(network, limits=Limits(seconds=5)) as address:
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+        connection.connect()
+        kept = connection.sock
+        for _ in range(3):
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            assert answer.status == 200 and answer.read()
+        assert connection.sock is kept
+
+
+def test_its_threads_end_with_it(network):
+    def threads():
+        return {thread for thread in threading.enumerate() if thread.name.startswith("dl_course service")}
+
+    before = threads()
+    with serving(network) as address:
+        ask(address, bench.png())
+        assert threads() > before
+    assert threads() <= before
 
 
 def test_an_answer_that_takes_too_long_is_given_up(network, gate):
