@@ -1,6 +1,7 @@
 """Data: where pictures and labels come from, how they are split, and how they reach a network in batches."""
 
 from dl_course.data.description import Description, describe
+from dl_course.data.labels import classes_of, labels_of
 from dl_course.data.loading import Loader
 from dl_course.data.named import DATASETS, SPLITS, available, load
 from dl_course.data.own import CSVImageDataset, folder_per_class
@@ -13,6 +14,6 @@ loader = Loader  # reads as a verb: for pictures, labels in data.loader(dataset,
 
 __all__ = [
     "DATASETS", "SPLITS", "TRANSFORMS", "CSVImageDataset", "Description", "Loader", "Photographs", "Pictures",
-    "available", "describe", "folder_per_class", "load", "load_splits", "loader", "save_splits",
-    "stratified_split",
+    "available", "classes_of", "describe", "folder_per_class", "labels_of", "load", "load_splits", "loader",
+    "save_splits", "stratified_split",
 ]  # fmt: skip

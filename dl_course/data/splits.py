@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dl_course.files import atomic
@@ -16,7 +17,8 @@ def stratified_split(
 ) -> list[Tensor]:
     """Return one sorted index tensor per fraction; every class of labels (N,) is shared out like that.
 
-    Every class reaches every part; the same seed gives the same split on every machine.
+    Every class reaches every part. A part's size is within one of its share of all labels, unless classes
+    have too few members for both. The same seed gives the same split on every machine.
     Raises ValueError for fractions that don't add up to 1, and for a class with fewer members than parts.
     """
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
@@ -26,15 +28,31 @@ def stratified_split(
     classes = np.asarray(labels)
     order = np.argsort(np.random.Philox(key=seed).random_raw(len(classes)), kind="stable")
     part_of = np.empty(len(classes), np.int64)
-    for label in np.unique(classes):
-        members = order[classes[order] == label]
-        if len(members) < len(fractions):
-            raise ValueError(f"class {label} has too few members for {len(fractions)} parts: {len(members)}")
-        counts = np.diff(np.rint(np.cumsum([0, *fractions]) * len(members)).astype(int))
-        while counts.min() < 1:
-            counts[[counts.argmin(), counts.argmax()]] += (1, -1)
-        part_of[members] = np.repeat(np.arange(len(fractions)), counts)
+    names, sizes = np.unique(classes, return_counts=True)
+    for name, size in zip(names, sizes, strict=True):
+        if size < len(fractions):
+            raise ValueError(f"class {name} has too few members for {len(fractions)} parts: {size}")
+    for name, counts in zip(names, _shared_out(sizes, np.asarray(fractions)), strict=True):
+        part_of[order[classes[order] == name]] = np.repeat(np.arange(len(fractions)), counts)
     return [torch.from_numpy(np.flatnonzero(part_of == part)) for part in range(len(fractions))]
+
+
+def _shared_out(sizes: NDArray, fractions: NDArray) -> NDArray:
+    """Return how many of each class go to each part, (classes, parts), none of them 0."""
+    edges = np.cumsum([0, *fractions])
+    counts = np.diff(np.rint(edges * sizes[:, None]).astype(int), axis=1)
+    for row in counts:
+        while row.min() < 1:
+            row[[row.argmin(), row.argmax()]] += (1, -1)
+    wanted = sizes[:, None] * fractions
+    while True:  # classes of one size all round the same way: move members from parts with too many
+        excess = counts - wanted
+        giver = excess.sum(0).argmax()
+        taker = excess.sum(0).argmin()
+        gain = np.where(counts[:, giver] > 1, excess[:, giver] - excess[:, taker], 0)
+        if abs(excess.sum(0)).max() < 1 - 1e-9 or gain.max() <= 0:
+            return counts
+        counts[gain.argmax(), [giver, taker]] += (-1, 1)
 
 
 def save_splits(path: str | Path, splits: Mapping[str, Tensor]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from dl_course.data import classes_of
 from dl_course.data import loader as make_loader
 from dl_course.hooks import evaluating
 from dl_course.runtime import fitted_to
@@ -145,7 +146,7 @@ def predict(model: nn.Module, pictures: Iterable[Any]) -> Predictions:
             labels.append(truth)
     if not logits:
         raise ValueError("no batch to predict: the loader is empty")
-    return Predictions(torch.cat(logits).cpu(), torch.cat(labels).cpu(), getattr(source, "classes", ()))
+    return Predictions(torch.cat(logits).cpu(), torch.cat(labels).cpu(), classes_of(source))
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:

@@ -2,25 +2,19 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-
-def labels_of(source: Any) -> Tensor:
-    """Return the labels, (N,), from a data set's ``labels`` or ``targets``, or as given; opens no file."""
-    if isinstance(source, Subset):
-        return labels_of(source.dataset)[torch.as_tensor(source.indices)]
-    labels = getattr(source, "labels", getattr(source, "targets", source))
-    if not isinstance(labels, Tensor | np.ndarray | list | tuple) or not len(labels):
-        raise ValueError(f"no labels in a {type(source).__name__}; give the labels themselves, (N,)")
-    return torch.as_tensor(labels)
+from dl_course.data.labels import classes_of, labels_of
 
 
 def class_weights(source: Any) -> Tensor:
-    """Return N / (C · count) of each class, (C,), from a data set or labels; ValueError for a count of 0."""
-    counts = torch.bincount(labels_of(source), minlength=len(getattr(source, "classes", ())))
+    """Return N / (C · count) of each class, (C,), from a data set, a part of one, or labels.
+
+    Raises ValueError where there are no labels, and for a class without a sample.
+    """
+    counts = torch.bincount(labels_of(source), minlength=len(classes_of(source)))
     if missing := (counts == 0).nonzero().flatten().tolist():
         raise ValueError(f"no sample of class {missing}, so no weight; leave the class out, or find some")
     return counts.sum() / (len(counts) * counts)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from dl_course.data import Pictures, describe, folder_per_class
 
@@ -43,3 +44,61 @@ def test_files_of_several_sizes_are_described_too(tmp_path):
     found = describe(folder_per_class(tmp_path))
     assert found.shapes == {(3, 3, 4): 2, (3, 8, 8): 1} and found.duplicates == []
     assert found.mean[0] == pytest.approx((100 * 12 + 200 * 64) / 88 / 255)
+
+
+class Torchvisions(Dataset):
+    """As torchvision's data sets are: PIL pictures, ``targets``, ``classes``; counts what is opened."""
+
+    def __init__(self, targets, classes=("cat", "dog")):
+        self.targets, self.classes, self.opened = targets, list(classes), 0
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        self.opened += 1
+        return Image.new("L", (4, 3), 10 * index), self.targets[index]
+
+
+def test_targets_and_pil_pictures_of_torchvision_are_described():
+    found = describe(Torchvisions([0, 1, 1]))
+    assert (
+        found.name == "Torchvisions"
+        and found.shapes == {(1, 3, 4): 3}
+        and found.balance == {"cat": 1, "dog": 2}
+    )
+    assert found.range == pytest.approx((0, 20 / 255))
+
+
+def test_parts_of_sets_and_sets_in_a_row_are_described():
+    part = Subset(Torchvisions([0, 1, 1, 0]), [3, 2])
+    assert describe(part).balance == {"cat": 1, "dog": 1}
+    row = describe(ConcatDataset([part, Torchvisions([1])]))
+    assert row.balance == {"cat": 1, "dog": 2} and row.name == "part of Torchvisions + Torchvisions"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (Torchvisions([0, 5]), "label 5 is none of 2 classes"),
+        (Torchvisions([0, -1]), "whole numbers from 0"),
+        (Torchvisions([0.5, 1.0]), "whole numbers from 0"),
+        (Torchvisions(None), "no labels in a Torchvisions"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_before_a_picture_is_opened(dataset, message):
+    with pytest.raises(ValueError, match=message):
+        describe(dataset)
+    assert dataset.opened == 0
+
+
+def test_what_is_no_picture_is_refused_at_the_first():
+    class Numbers(Torchvisions):
+        def __getitem__(self, index):
+            self.opened += 1
+            return index, 0
+
+    numbers = Numbers([0, 1])
+    with pytest.raises(ValueError, match=r"picture 0 must be a tensor \(C, H, W\) or PIL's; given: int"):
+        describe(numbers)
+    assert numbers.opened == 1

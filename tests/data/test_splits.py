@@ -65,3 +65,24 @@ def test_stored_splits_that_leak_or_do_not_fit_are_refused(tmp_path, parts, mess
     (tmp_path / "splits.json").write_text(json.dumps(parts))
     with pytest.raises(ValueError, match=message):
         load_splits(tmp_path / "splits.json", 5)
+
+
+@given(
+    st.integers(2, 120),
+    st.integers(2, 12),
+    st.sampled_from([(0.5, 0.5), (0.7, 0.3), (0.8, 0.1, 0.1), (0.6, 0.2, 0.2)]),
+)
+def test_parts_have_their_share_of_all_pictures_however_small_the_classes(classes, members, fractions):
+    labels = np.repeat(np.arange(classes), members)
+    if members < len(fractions):
+        return
+    parts = stratified_split(labels, fractions)
+    for part, fraction in zip(parts, fractions, strict=True):
+        counts = np.bincount(labels[part], minlength=classes)
+        assert counts.min() >= 1 and abs(counts - fraction * members).max() <= len(fractions) - 1
+        if fraction * members >= 1 and min(fractions) * members >= 1:
+            assert abs(len(part) - fraction * len(labels)) <= 1 + 1e-9
+
+
+def test_a_hundred_classes_of_five_are_halved():
+    assert [len(part) for part in stratified_split(np.repeat(np.arange(100), 5), (0.5, 0.5))] == [250, 250]

@@ -6,10 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
-from torch.utils.data import DataLoader, Dataset, Subset, WeightedRandomSampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, WeightedRandomSampler
 
 from dl_course import data
-from dl_course.training.sampling import balanced_sampler, class_weights, labels_of, undersampled
+from dl_course.data import labels_of
+from dl_course.training.sampling import balanced_sampler, class_weights, undersampled
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
@@ -60,9 +61,21 @@ def test_class_weights_are_scikit_learns(labels):
     torch.testing.assert_close(class_weights(dense), torch.tensor(expected, dtype=torch.float32))
 
 
-def test_a_class_without_a_sample_is_named():
+def test_a_class_without_a_sample_is_named_in_a_part_of_a_set_too():
     with pytest.raises(ValueError, match=r"no sample of class \[1, 3, 4\]"):
         class_weights(pictures([0, 2, 2]))
+    with pytest.raises(ValueError, match=r"no sample of class \[2, 3, 4\]"):
+        class_weights(Subset(pictures([0, 1, 2, 3, 4]), [0, 1]))
+
+
+def test_sets_in_a_row_have_their_labels_in_a_row():
+    whole = ConcatDataset([pictures([0, 1, 2]), Subset(pictures([3, 4, 0]), [1, 0])])
+    assert labels_of(whole).tolist() == [0, 1, 2, 4, 3]
+    torch.testing.assert_close(class_weights(whole), torch.ones(5))
+    others = Closed([0, 1])
+    others.classes = ("x", "y")
+    with pytest.raises(ValueError, match="name their classes differently"):
+        class_weights(ConcatDataset([others, pictures([0])]))
 
 
 @given(LABELS)
