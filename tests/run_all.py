@@ -106,13 +106,23 @@ def notebook(path: Path, options: tuple[str, ...]) -> Part:
     return Part(f"chapter {path.stem}", (*PYTEST, "--nbval", path, *options))
 
 
+def environment() -> dict[str, str]:
+    """Return one thread a process, and modules that are compiled once.
+
+    uv compiles nothing, and where PYTHONDONTWRITEBYTECODE is set, every process would compile torch's 3,000
+    files for itself: three times as long as importing them.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"OMP_NUM_THREADS": "1"}
+
+
 def run(part: Part) -> Ran:
     """Run a part to its end, or for at most PART_S; print what it said in one piece."""
     start = time.perf_counter()
     print(f"… {part.name}", flush=True)
     with subprocess.Popen(
         [str(word) for word in part.command], cwd=ROOT, text=True, encoding="utf-8",
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:
             said, _ = process.communicate(timeout=PART_S)

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from dl_course import bootstrap
 from dl_course.notebooks import read
 
+pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]

@@ -11,6 +11,8 @@ from dl_course import cli, workspace
 from dl_course.cli import main
 from dl_course.exercises.progress_file import progress
 
+pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)  # it starts programs or trains: more than a test has otherwise
+
 PACKAGE = Path(__file__).resolve().parent.parent / "dl_course"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEARNERS_ROOMS = {"runtime", "files", "metrics", "registry", "hooks", "plots", "data", "scratch", "models"}

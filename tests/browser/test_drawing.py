@@ -12,7 +12,7 @@ from PIL import Image
 from dl_course.widgets import as_mnist
 from tests.browser.test_lab import APP, opened, output_of, run_cells
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # a JupyterLab, a browser
 
 CELLS = {
     "pad": """from dl_course import models

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # a JupyterLab, a browser
 
 APP = "const app = window.jupyterapp; const cells = app.shell.currentWidget.content.widgets;"
 COUNTS = (

@@ -14,7 +14,7 @@ from dl_course.evaluation import Predictor
 from dl_course.widgets import as_mnist
 from tests.browser.test_drawing import STROKES, draw
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # a JupyterLab, a browser
 
 DROP = """([base64, name, type]) => {
   const bytes = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0)), given = new DataTransfer();

@@ -11,6 +11,8 @@ from dl_course.clinic import BEDS, patient, second_opinion
 from dl_course.diagnostics import checkup
 from dl_course.diagnostics.rules.finding import CHECKS
 
+pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
+
 PLANTED = {
     1: {"lr-too-low"}, 2: {"input-not-normalised"}, 3: {"output-activation"}, 4: {"unshuffled-training"},
     5: {"no-zero-grad"}, 6: {"dead-units"}, 7: set(), 8: {"wrong-mode"},

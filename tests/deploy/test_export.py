@@ -17,6 +17,8 @@ from dl_course.deploy.export import predictions_of
 from dl_course.evaluation import Predictor, predict
 from dl_course.models import SimpleCNN, model_card, trained
 
+pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
+
 CLASSES = [str(digit) for digit in range(10)]
 
 

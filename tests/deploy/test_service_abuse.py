@@ -17,6 +17,8 @@ from schemathesis.specs.openapi.checks import (
 from benchmarks import service as bench
 from dl_course.deploy import create_app
 
+pytestmark = pytest.mark.timeout(300)  # it starts programs or trains: more than a test has otherwise
+
 CHECKS = [
     not_a_server_error,
     content_type_conformance,

@@ -18,6 +18,8 @@ from dl_course.deploy.watch import features
 from dl_course.evaluation import Predictor, compare, predict
 from dl_course.models import model_card, trained
 
+pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
+
 
 def uniform(n, classes=4, seed=0):
     return np.random.default_rng(seed).dirichlet(np.ones(classes), n)

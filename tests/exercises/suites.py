@@ -37,13 +37,13 @@ def both_tests(suite: Suite) -> tuple[Any, Any]:
     """Return the two tests of a suite: every wrong answer is told its mistake, every right one passes."""
 
     @pytest.mark.parametrize(("answer", "says"), suite.wrongs)
-    def test_a_wrong_answer_is_told_its_mistake(answer, says, home):
+    def test_a_wrong_answer_is_told_its_mistake(answer, says, home, patient):
         result = check(answer)
         assert result.status == "not yet", result
         assert says in diagnosis(result), result
 
     @pytest.mark.parametrize("answer", suite.rights)
-    def test_a_right_answer_passes_however_it_is_written(answer, home):
+    def test_a_right_answer_passes_however_it_is_written(answer, home, patient):
         result = check(answer)
         assert result.passed, result
 

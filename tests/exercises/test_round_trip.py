@@ -14,6 +14,8 @@ from dl_course.exercises.judging import Exercise, verdict
 from dl_course.exercises.probes import sent
 from dl_course.exercises.wire import dump, load
 
+pytestmark = pytest.mark.timeout(300)  # it starts programs or trains: more than a test has otherwise
+
 ARCHETYPES = Path(__file__).parent / "archetypes"
 PACKAGE = Path(__file__).parents[2] / "dl_course"
 SECRET = 20_261_121

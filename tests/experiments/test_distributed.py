@@ -19,6 +19,8 @@ from dl_course.experiments.distributed import Share, processes, together
 from dl_course.training import load
 from tests.experiments.several import CONFIG, ENDLESS, LIMIT, WITH_NORM
 
+pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

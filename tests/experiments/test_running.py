@@ -28,6 +28,8 @@ from dl_course.experiments import (
 from dl_course.training import load
 from tests.training.small import same
 
+pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
+
 SMALL = ExperimentConfig(
     "small",
     DataConfig(batch_size=32, splits=[0.1, 0.1, 0.8]),

@@ -15,6 +15,8 @@ from dl_course.experiments import ExperimentConfig, importances, search, studies
 from dl_course.training import TrainingError
 from tests.experiments.test_running import SMALL
 
+pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ExperimentConfig()
 SPACE = {"training.learning_rate": {"low": 1e-4, "high": 1.0, "log": True}, "data.batch_size": [16, 32]}

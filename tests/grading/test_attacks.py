@@ -17,6 +17,8 @@ from dl_course.grading import grade, judge
 from dl_course.notebooks import read, tags
 from tests.grading.attacks import AFTER, ATTACKS, BEFORE, HARMLESS_TO_ITSELF, notebook
 
+pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
+
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = ROOT / "chapters" / "02_neural_basics.ipynb"
 POINTS = sum(each.points for each in all_exercises().values() if each.chapter == "02")

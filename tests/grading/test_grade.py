@@ -16,6 +16,8 @@ from dl_course.grading.channel import Lost
 from tests.grading.attacks import AFTER, BEFORE, notebook
 from tests.grading.test_attacks import solved
 
+pytestmark = pytest.mark.timeout(300)  # it starts programs or trains: more than a test has otherwise
+
 CAGE_OF_A_RUN = command._cage
 IMPORT = "import numpy as np"
 RELU = "def relu(x):\n    return np.maximum(x, 0)"

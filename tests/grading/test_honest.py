@@ -18,6 +18,8 @@ from dl_course.runtime import preserved_rng
 from tests.grading.answers import Written
 from tests.grading.honest import HABITS, variants
 
+pytestmark = pytest.mark.timeout(900)  # it starts programs or trains: more than a test has otherwise
+
 COUNTS = {"01": 50, "02": 90, "03": 8, "04": 28, "05": 8, "06": 16}
 SEED = "a secret of this test"
 

@@ -27,6 +27,8 @@ from dl_course.exercises import checks
 from dl_course.exercises.judging import Exercise
 from dl_course.grading import nbgrader_course
 
+pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
+
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = '''\
 # %% [markdown]

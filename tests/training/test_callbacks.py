@@ -12,6 +12,8 @@ from torch import nn
 from dl_course.training import CSVLog, EarlyStopping, GradientMonitor, LivePlot
 from tests.training.small import PICTURES, loader, net, trainer
 
+pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
+
 
 def epochs_until_stop(losses, **options):
     stopping = EarlyStopping(**options)

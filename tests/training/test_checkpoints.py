@@ -19,6 +19,8 @@ from dl_course.files import atomic
 from dl_course.training import Checkpoint, EarlyStopping, load, save, schedules
 from tests.training.small import IMAGES, LABELS, dataset, net, same, trainer
 
+pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
+
 TIMES = ["seconds", "samples_per_second"]
 
 
