@@ -5,17 +5,19 @@ from torch import Tensor
 
 
 def recognised(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return how far each sample is recognised, (N,): 0 or 1, of probabilities the predicted class's share.
+    """Return how far each sample or pixel is recognised, (N, …): 0 or 1, or the predicted class's share.
 
-    logits: (N, C) · labels: (N,) or, as of mixup (Zhang et al., 2018), probabilities (N, C); else ValueError.
+    logits: (N, C, …) · labels: (N, …) or, as of mixup (Zhang et al., 2018), probabilities (N, C, …).
+    Raises ValueError for other shapes.
     """
-    if logits.ndim != 2 or labels.shape not in (logits.shape, logits.shape[:1]):
-        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"needs logits (N, C) and labels (N,) or (N, C); given: {shapes}")
+    shape = logits.shape
+    if logits.ndim < 2 or labels.shape not in (shape, shape[:1] + shape[2:]):
+        shapes = f"{tuple(shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"needs logits (N, C, …) and labels (N, …) or (N, C, …); given: {shapes}")
     predicted = logits.argmax(1)
-    if labels.ndim == 1:
+    if labels.shape != shape:
         return (predicted == labels).float()
-    return labels.gather(1, predicted[:, None])[:, 0].float()
+    return labels.gather(1, predicted.unsqueeze(1)).squeeze(1).float()
 
 
 class Running:
@@ -25,19 +27,25 @@ class Running:
     """
 
     def __init__(self, num_classes: int | None = None) -> None:
-        self.samples, self._loss, self._sums = 0, torch.zeros(()), torch.zeros(2, num_classes or 0)
+        self.samples = 0
+        self._loss = torch.zeros(())
+        self._sums = torch.zeros(2, num_classes or 0)
 
     @torch.no_grad()
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, logits (N, C), labels as ``recognised`` takes them."""
+        """Add a batch: its mean loss, logits (N, C), labels (N,) or (N, C); ValueError for other shapes."""
+        if logits.ndim > 2:
+            raise ValueError(f"needs logits (N, C); given: {tuple(logits.shape)}")
         if not len(hits := recognised(logits, labels)):  # and the mean of no losses is NaN
             return
         exact = torch.float32 if logits.device.type == "mps" else torch.float64
         classes = torch.arange(logits.shape[1], device=logits.device)
         target = (labels if labels.ndim == 2 else labels[:, None] == classes).to(exact)  # (N, C)
         hit = hits.to(exact)[:, None] * (logits.argmax(1, keepdim=True) == classes)
-        sums, loss = torch.stack([target.sum(0), hit.sum(0)]), loss.to(exact) * len(logits)
-        self._sums, self._loss = (self._sums + sums, self._loss + loss) if self.samples else (sums, loss)
+        sums = torch.stack([target.sum(0), hit.sum(0)])
+        loss = loss.to(exact) * len(logits)
+        self._sums = self._sums + sums if self.samples else sums
+        self._loss = self._loss + loss if self.samples else loss
         self.samples += len(logits)
 
     @property

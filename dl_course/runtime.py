@@ -12,21 +12,19 @@ from torch import nn
 
 
 def pick_device(prefer: str | torch.device | None = None) -> torch.device:
-    """Return the preferred device, else the best there is: CUDA, then Apple's MPS, then the CPU.
+    """Return the preferred device, else torch's accelerator, as CUDA or Apple's MPS, else the CPU.
 
-    Raises ValueError where the preferred device is not on this machine.
+    Raises ValueError for a name that torch doesn't know, and where that device is not on this machine.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if prefer is None:
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    names = ", ".join(kind for kind in there if there[kind])
+    best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    there = ["cpu"] if best is None else [best.type, "cpu"]
     try:
-        device = torch.device(prefer)
+        device = torch.device(there[0] if prefer is None else prefer)
     except RuntimeError as error:
-        raise ValueError(f"no device is called '{prefer}'; there is: {names}") from error
-    count = torch.cuda.device_count() if device.type == "cuda" else 1
-    if not there.get(device.type, False) or (device.index or 0) >= count:
-        raise ValueError(f"no device '{prefer}' here; there is: {names}")
+        raise ValueError(f"no device is called '{prefer}'; there is: {', '.join(there)}") from error
+    missing = device.type != "cpu" and (device.index or 0) >= torch.accelerator.device_count()
+    if device.type not in there or missing:
+        raise ValueError(f"no device '{prefer}' here; there is: {', '.join(there)}")
     return device
 
 

@@ -1167,7 +1167,7 @@ print(f"kept for backward: {bytes_plainly / 1e6:.1f} MB, then {bytes_sparingly /
 
 # %%
 class StopButton:
-    def step_end(self, trainer):
+    def on_step_end(self, trainer):
         if trainer.step == 31:
             raise KeyboardInterrupt
 

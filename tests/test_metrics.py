@@ -114,5 +114,5 @@ def test_before_the_first_sample_every_figure_is_nan_or_zero():
 @pytest.mark.parametrize("shapes", [((4,), (4,)), ((4, 3, 2), (4,)), ((4, 3), (5,)), ((4, 3), (4, 2))])
 def test_other_shapes_are_refused_with_what_was_given(shapes):
     logits, labels = (torch.zeros(shape) for shape in shapes)
-    with pytest.raises(ValueError, match=r"logits \(N, C\).*given: \(4.* and \([45]"):
+    with pytest.raises(ValueError, match=r"logits \(N, C.*given: \(4"):
         Running().update(torch.tensor(0.0), logits, labels)

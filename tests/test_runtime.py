@@ -16,30 +16,32 @@ def draws():
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def available(monkeypatch, cuda, mps):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+def available(monkeypatch, kind, count=1):
+    device = kind and torch.device(kind)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: kind is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: device)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: count if kind else 0)
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "best"),
-    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+    ("accelerator", "best"), [("cuda", "cuda"), ("mps", "mps"), ("xpu", "xpu"), (None, "cpu")]
 )
-def test_the_best_device_there_is_comes_first(monkeypatch, cuda, mps, best):
-    available(monkeypatch, cuda, mps)
+def test_torchs_accelerator_comes_first(monkeypatch, accelerator, best):
+    available(monkeypatch, accelerator)
     assert pick_device() == torch.device(best)
     assert pick_device("cpu") == torch.device("cpu")
 
 
 def test_a_preferred_device_is_taken_with_its_index(monkeypatch):
-    available(monkeypatch, cuda=True, mps=False)
+    available(monkeypatch, "cuda", count=2)
+    with pytest.raises(ValueError, match="no device 'cuda:2' here"):
+        pick_device("cuda:2")
     assert pick_device("cuda:1") == pick_device(torch.device("cuda", 1)) == torch.device("cuda:1")
 
 
 @pytest.mark.parametrize("missing", ["cuda", "mps", "xpu", torch.device("cuda:0")])
 def test_a_device_that_is_not_here_is_refused_with_those_that_are(monkeypatch, missing):
-    available(monkeypatch, cuda=False, mps=False)
+    available(monkeypatch, None)
     with pytest.raises(ValueError, match=f"no device '{missing}' here; there is: cpu$"):
         pick_device(missing)
 

@@ -39,7 +39,7 @@ class WeightHistory:
             self._last[name] = now.clone()
         self.steps += 1
 
-    def epoch_end(self, trainer: Any) -> None:
+    def on_epoch_end(self, trainer: Any) -> None:
         """Record."""
         self.record()
 

@@ -95,8 +95,9 @@ class TrainingConfig:
     optimizer, scheduler: names of training.OPTIMIZERS and SCHEDULES, or scheduler "none" · warmup: the share
     of steps in which the rate rises, where the schedule has one · precision: "fp32", "bf16" or "fp16" ·
     max_grad_norm: clip to it · patience: stop after so many epochs without a better val_loss · seed: of
-    weights, order and augmentation · device: by default the best there is · timeout: seconds that a process
-    of several waits for the others.
+    weights, order and augmentation · device: by default the best there is · parallel: how several processes
+    train, "ddp" with a whole network each, or "fsdp" with a part each · timeout: seconds that one waits for
+    the others.
     """
 
     epochs: int = 5
@@ -110,6 +111,7 @@ class TrainingConfig:
     patience: int | None = None
     seed: int = 0
     device: str | None = None
+    parallel: str = "ddp"
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
@@ -119,6 +121,7 @@ class TrainingConfig:
         if self.precision not in PRECISIONS:
             unknown = f"unknown precision '{self.precision}'{nearest(self.precision, PRECISIONS)}"
             raise ValueError(f"training.precision: {unknown}")
+        _demand("training.parallel", self.parallel, self.parallel in ("ddp", "fsdp"), "ddp or fsdp")
         for key in ("epochs", "patience"):
             value = getattr(self, key)
             _demand(f"training.{key}", value, value is None or value >= 1, "at least 1")

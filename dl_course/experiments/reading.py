@@ -145,6 +145,10 @@ _reader = cache(_parser)  # for all but command lines, which add to it
 
 def _made(parse: Callable[[], Any]) -> ExperimentConfig:
     values = _explained(parse).as_dict()
+    for key, kind in _keys().items():  # jsonargparse takes a null for anything
+        section, _, leaf = key.rpartition(".")
+        if (values[section] if section else values)[leaf] is None and "None" not in kind:
+            raise ValueError(f"{key}: takes {kind}; given: nothing")
     kinds: dict[str, Any] = {field.name: field.type for field in fields(ExperimentConfig)}
     return ExperimentConfig(**{k: kinds[k](**v) if is_dataclass(kinds[k]) else v for k, v in values.items()})
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from dl_course.data import Pictures
 from dl_course.experiments.build import build_model, build_pictures
 from dl_course.experiments.config import ExperimentConfig
-from dl_course.experiments.distributed import DistributedTrainer, Share, processes, rank, shared, size
+from dl_course.experiments.distributed import DistributedTrainer, Share, processes, rank, shared, size, spread
 from dl_course.experiments.reading import from_command_line, save_config
 from dl_course.experiments.runs import Run, describe_work, new_run
 from dl_course.runtime import pick_device, preserved_rng, set_seed
@@ -35,10 +35,8 @@ def train(
     resume: a run that goes on instead, in its folder, until config.training.epochs are done · callbacks:
     for the Trainer, beside the run's own. Global random numbers stand afterwards where they stood before.
     """
-    settings, run = (
-        config.training,
-        None if resume is None else Run(resume.folder if isinstance(resume, Run) else resume),
-    )
+    settings = config.training
+    run = None if resume is None else Run(resume.folder if isinstance(resume, Run) else resume)
     parts = [build_pictures(config.data, split) for split in ("train", "val")]  # a download outlasts timeouts
     with preserved_rng(settings.seed), processes(settings.timeout, settings.device) as device:
         if not rank():
@@ -62,8 +60,11 @@ def build_trainer(
     folder: Path | None = None, callbacks: Iterable[Any] = (), progress: bool = False,
 ) -> DistributedTrainer:  # fmt: skip
     """Return the Trainer of a configuration, ready to fit; only process 0 of several writes to the folder."""
-    settings, data, place = config.training, config.data, pick_device(device or config.training.device)
+    settings = config.training
+    data = config.data
+    place = pick_device(device or settings.device)
     model = build_model(config.model, training.images.shape[1:], len(training.classes)).to(place)
+    model = spread(model, settings.parallel)
     shares: dict[str, Any] = dict(seed=settings.seed, num_workers=data.num_workers, pin=data.pin_memory)
     loaders = (
         Share(training, data.batch_size, shuffle=True, **shares),
@@ -80,7 +81,8 @@ def build_trainer(
     if rank():
         set_seed(settings.seed + rank())  # for dropout, say; the weights were drawn alike
         folder = None
-    board = [] if folder is None else [TensorBoard(folder / "tensorboard")]
+    whole = size() == 1 or settings.parallel == "ddp"  # or process 0 could not look at it alone
+    board = [] if folder is None else [TensorBoard(folder / "tensorboard", network=whole)]
     return DistributedTrainer(
         model, *loaders, loss_fn=cross_entropy, optimizer=optimizer, scheduler=scheduler, device=place,
         precision=settings.precision, max_grad_norm=settings.max_grad_norm,
@@ -121,7 +123,8 @@ def evaluate(run: Run, split: str = "test", checkpoint: str = "best") -> Predict
     """Return a run's predictions of "train", "val" or "test"; the figures go to its metrics-SPLIT.json."""
     from dl_course.evaluation import predict  # with scikit-learn, which a training never needs
 
-    data, device = run.config.data, pick_device(run.config.training.device)
+    data = run.config.data
+    device = pick_device(run.config.training.device)
     pictures: Any = build_pictures(data, split, varied=False)
     found = predict(run.model(checkpoint).to(device), pictures)
     figures = {"loss": found.loss, "accuracy": found.accuracy, "pictures": len(found)}

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import logging
 import platform
 import subprocess
 import sys
@@ -93,8 +94,14 @@ def new_run(config: ExperimentConfig, runs: str | Path, about: Mapping[str, Any]
 
 
 def find_runs(runs: str | Path = "runs") -> list[Run]:
-    """Return all runs in a folder, in the order of their names."""
-    return [Run(path.parent) for path in sorted(Path(runs).glob("*/about.json"))]
+    """Return all runs in a folder, in the order of their names; a broken one is left out, with a warning."""
+    found = []
+    for path in sorted(Path(runs).glob("*/about.json")):
+        try:
+            found.append(Run(path.parent))
+        except (ValueError, OSError) as error:
+            logging.getLogger("dl_course").warning("%s is left out: %s", path.parent, error)
+    return found
 
 
 def describe_work(device: torch.device, processes: int, *parts: Pictures) -> dict[str, Any]:

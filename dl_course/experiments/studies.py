@@ -16,6 +16,7 @@ from dl_course.experiments.reading import changed
 from dl_course.experiments.running import train
 from dl_course.registry import nearest
 from dl_course.training import TrainingError
+from dl_course.training.history import direction
 
 METHODS = ("tpe", "random", "grid")
 
@@ -23,19 +24,20 @@ METHODS = ("tpe", "random", "grid")
 def search(
     config: ExperimentConfig, space: Mapping[str, Any], *, trials: int | None = None, method: str = "tpe",
     study: str = "search", storage: str | Path | None = None, runs: str | Path = "runs",
-    metric: str = "val_accuracy", seed: int = 0,
+    metric: str = "val_accuracy", mode: str | None = None, seed: int = 0,
 ) -> Any:  # fmt: skip
     """Return Optuna's study after so many ended trials in all: a run each, or what a pruned one left of it.
 
     space: setting → list of choices, or {"low": …, "high": …, "log": True}, whole numbers if both are; for
     "grid" lists alone · storage: none for memory, or a file that other processes may work with at once, and
     with which a killed search goes on: "study.db" for SQLite, "study.journal" on a folder that machines
-    share · metric: of the last epoch; after each one, what is worse than the median of others is pruned.
+    share · metric: of the last epoch; after each one, what is worse than the median of others is pruned ·
+    mode: "min" or "max", needed for a metric that ``training.history.direction`` doesn't know.
     """
     optuna = _optuna()
     _check(config, space, method)
     size = prod(len(choices) for choices in space.values()) if method == "grid" else 20
-    direction, wanted = "minimize" if "loss" in metric else "maximize", trials or size
+    wanted = trials or size
     state = optuna.trial.TrialState
     ended = (state.COMPLETE, state.PRUNED, state.FAIL)
 
@@ -56,7 +58,8 @@ def search(
 
     with _quiet(optuna):
         made = optuna.create_study(
-            study_name=study, storage=_storage(optuna, storage), load_if_exists=True, direction=direction,
+            study_name=study, storage=_storage(optuna, storage), load_if_exists=True,
+            direction={"min": "minimize", "max": "maximize"}[direction(metric, mode)],
             sampler=sampler(0), pruner=optuna.pruners.MedianPruner(),
         )  # fmt: skip
         if len(made.get_trials(deepcopy=False, states=ended)) < wanted:
@@ -69,9 +72,10 @@ class Report:
     """Tells a trial the metric of every epoch, and the run's folder; ends the training if it is pruned."""
 
     def __init__(self, trial: Any, metric: str) -> None:
-        self.trial, self.metric = trial, metric
+        self.trial = trial
+        self.metric = metric
 
-    def epoch_end(self, trainer: Any) -> None:
+    def on_epoch_end(self, trainer: Any) -> None:
         """Report; raises TrialPruned."""
         row = trainer.history.last
         if self.metric not in row:

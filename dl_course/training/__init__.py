@@ -2,7 +2,7 @@
 # ruff: noqa: F401, I001  the names are handed on
 
 from dl_course.training import optimizers, schedules
-from dl_course.training.callbacks import CSVLog, EarlyStopping, GradientMonitor, LivePlot
+from dl_course.training.callbacks import EMA, CSVLog, EarlyStopping, GradientMonitor, LivePlot
 from dl_course.training.checkpoints import Checkpoint, load, save
 from dl_course.training.gradients import clip_by_global_norm
 from dl_course.training.history import History

@@ -5,25 +5,24 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torch.linalg import vector_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
-@torch.no_grad()
 def clip_by_global_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale the gradients in place to a joint L2 norm of at most max_norm; return the norm before, 0-dim.
 
-    Where that is not finite, nothing is changed. Does not wait for the device. Pascanu et al., 2013.
+    Where that is not finite, nothing is changed. Pascanu et al., 2013. ValueError unless max_norm is above 0.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0; given: {max_norm}")
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    values = [g.coalesce().values() if g.is_sparse else g for g in gradients] or [torch.zeros(1)]
-    norms = [vector_norm(v, dtype=torch.promote_types(v.dtype, torch.float32)) for v in values]
-    norm = vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
-    if max_norm == math.inf:
-        return norm
-    scale = torch.where(norm.isfinite(), (max_norm / (norm + 1e-6)).clamp(max=1.0), 1.0)
-    for gradient in gradients:
-        gradient.mul_(scale.to(gradient.device))
+    moved = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in moved if p.grad is not None]
+    # Squares of float16 overflow beyond 256.
+    gradients = [g.float() if g.dtype is torch.float16 else g for g in gradients]
+    norm = get_total_norm(gradients)
+    if hasattr(norm, "full_tensor"):  # of parameters that several processes share out
+        norm = norm.full_tensor()
+    if max_norm < math.inf and norm.isfinite():
+        clip_grads_with_norm_(moved, max_norm, norm)
     return norm

@@ -1,6 +1,7 @@
 """History: what a training left in numbers, a row an epoch and a row a step."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -14,6 +15,8 @@ from dl_course.files import atomic
 
 Row = Mapping[str, float]
 OTHERS = {"step", "epoch", "learning_rate", "gradient_norm", "seconds", "samples_per_second"}
+LOWER = {"loss", "error", "mae", "mse", "rmse", "nll", "perplexity", "ece", "brier"}
+HIGHER = {"accuracy", "f1", "auc", "auroc", "precision", "recall", "iou", "map"}
 
 
 class History:
@@ -23,7 +26,8 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._epochs, self._steps = list[Any](), list[Any]()
+        self._epochs: list[Any] = []
+        self._steps: list[Any] = []
         self.last: dict[str, float] = {}
         self.last_step: dict[str, float] = {}
 
@@ -46,18 +50,30 @@ class History:
         self.last_step = dict(row) | {"samples_per_second": row["samples"] / row["seconds"]}
         self._steps.append(self.last_step)
 
-    def add_epoch(self, epoch: int, validation: Row, seconds: float) -> Row:
-        """Sum up the epoch's steps, with what validation found and the seconds it took; return the row."""
+    def add_epoch(self, epoch: int, validation: Row, seconds: float, training: Row | None = None) -> Row:
+        """Sum up the epoch's steps, with what validation found and the seconds it took; return the row.
+
+        training: figures of the whole epoch that are no means of its steps'.
+        """
         steps = [row for row in self._steps if row["epoch"] == epoch]
-        samples, spent = sum(row["samples"] for row in steps), sum(row["seconds"] for row in steps)
+        samples = sum(row["samples"] for row in steps)
+        spent = sum(row["seconds"] for row in steps)
+        found = {name: value for name, value in means(combined(steps)).items() if name not in OTHERS}
         self.last = {"epoch": epoch}
-        self.last |= {f"train_{name}": value for name, value in mean(steps).items() if name not in OTHERS}
+        self.last |= {f"train_{name}": value for name, value in (found | dict(training or {})).items()}
         self.last |= {f"val_{name}": value for name, value in validation.items()}
         self.last |= dict(learning_rate=steps[-1]["learning_rate"])
         self.last |= dict(gradient_norm=median(row["gradient_norm"] for row in steps))
         self.last |= dict(samples_per_second=samples / spent, seconds=spent + seconds)
         self._epochs.append(self.last)
         return self.last
+
+    def watched(self, column: str) -> float:
+        """Return the last epoch's figure; KeyError names what there is where it has no such column."""
+        if column not in self.last:
+            there = f"{', '.join(self.last)}"
+            raise KeyError(f"no '{column}' to watch (a val_loader missing?); there is: {there}")
+        return self.last[column]
 
     def plot(self, ax: Any = None) -> Any:
         """Draw training beside validation over the epochs; return the panels' axes."""
@@ -93,16 +109,54 @@ class History:
         return self.epochs.to_html(index=False, float_format="{:.4g}".format)
 
 
-def mean(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the means over all samples, of which a row has "samples"."""
+def combined(rows: Sequence[Row]) -> dict[str, float]:
+    """Return one row for several: samples added up, and of the rest the mean, by how much each weighs.
+
+    That is NAME_weight where a row has it, else its samples. A figure that nothing counts for is 0.
+    """
     samples = sum(row["samples"] for row in rows)
-    return {n: sum(row[n] * row["samples"] for row in rows) / samples for n in rows[0] if n != "samples"}
+    joined: dict[str, float] = {"samples": samples}
+    for name in (name for name in rows[0] if name != "samples" and not name.endswith("_weight")):
+        weights = [weight_of(row, name) for row in rows]
+        total = sum(weights)
+        counted = [row[name] * weight for row, weight in zip(rows, weights, strict=True) if weight]
+        joined[name] = sum(counted) / total if total else 0.0
+        if total != samples:
+            joined[f"{name}_weight"] = total
+    return joined
 
 
-def is_better(column: str, value: float, best: float, by: float = 0.0) -> bool:
-    """Return whether value beats best by more than that; columns of a loss or error fall, others rise.
+def weight_of(row: Row, name: str) -> float:
+    """Return how much a row's figure weighs: NAME_weight, else the row's samples."""
+    weight = row.get(f"{name}_weight", math.nan)
+    return row["samples"] if math.isnan(weight) else weight
+
+
+def means(row: Row) -> dict[str, float]:
+    """Return a combined row's figures alone."""
+    return {name: value for name, value in row.items() if name != "samples" and not name.endswith("_weight")}
+
+
+def direction(column: str, mode: str | None = None) -> str:
+    """Return "min" or "max": the mode, or what is known of the column's name, without train_ or val_.
+
+    Less is better of LOWER, more of HIGHER. Raises ValueError for another mode, and for another name without.
+    """
+    if mode in ("min", "max"):
+        return mode
+    name = re.sub("^(train|val|test|best)_", "", column)
+    if mode is not None or name not in LOWER | HIGHER:
+        known = f"known without: {', '.join(sorted(LOWER))} (min), {', '.join(sorted(HIGHER))} (max)"
+        raise ValueError(
+            f"'{column}' needs mode='min' or mode='max', whichever is better; given: {mode}; {known}"
+        )
+    return "min" if name in LOWER else "max"
+
+
+def is_better(mode: str, value: float, best: float, by: float = 0.0) -> bool:
+    """Return whether value beats best by more than that; mode: "min" or "max", as ``direction`` gives it.
 
     Anything beats a NaN, and a NaN beats nothing.
     """
-    gain = best - value if "loss" in column or "error" in column else value - best
+    gain = best - value if mode == "min" else value - best
     return gain > by or (math.isnan(best) and not math.isnan(value))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from dl_course.runtime import preserved_rng
+from dl_course.training.positions import batches_from
 
 
 class Mixed:
@@ -18,7 +19,10 @@ class Mixed:
     """
 
     def __init__(self, loader: Any, mix: Callable[[Tensor, Tensor], Any], seed: int = 0) -> None:
-        self.loader, self.dataset, self.mix, self.seed = loader, loader.dataset, mix, seed
+        self.loader = loader
+        self.dataset = loader.dataset
+        self.mix = mix
+        self.seed = seed
 
     epoch = property(lambda self: self.loader.epoch, lambda self, epoch: setattr(self.loader, "epoch", epoch))
 
@@ -26,10 +30,18 @@ class Mixed:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.batches()
+
+    def batches(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return a pass from that batch on; the loader's workers start at once."""
         epoch = getattr(self.loader, "epoch", None)
         epoch = int(torch.randint(2**31, ())) if epoch is None else epoch
-        for number, batch in enumerate(self.loader):
-            with preserved_rng(int(np.random.SeedSequence((self.seed, epoch, number)).generate_state(1)[0])):
+        return self._mixed(batches_from(self.loader, start), epoch, start)
+
+    def _mixed(self, batches: Iterator[Any], epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for number, batch in enumerate(batches, start):
+            key = (self.seed, epoch, number)
+            with preserved_rng(int(np.random.SeedSequence(key).generate_state(1)[0])):
                 mixed = self.mix(*batch)
             yield mixed
 

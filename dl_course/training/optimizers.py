@@ -24,6 +24,7 @@ def build(
     learning = [p for p in model.parameters() if p.requires_grad]
     if not learning:
         raise ValueError("no parameter requires a gradient; unfreeze some: parameter.requires_grad_()")
-    weights, others = ([p for p in learning if (p.ndim > 1) is wide] for wide in (True, False))
+    weights = [p for p in learning if p.ndim > 1]
+    others = [p for p in learning if p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return OPTIMIZERS.build(name, params=groups, lr=learning_rate, **options)

@@ -18,20 +18,28 @@ def build(
     """Return torch's scheduler of that name; its ``interval`` says when to call ``step()``.
 
     "step": after every optimizer step · "epoch": after every epoch · "metric": then too, as ``step(loss)``.
-    options: the share of "warmup", else torch's own. ValueError for an unknown name and for no steps.
+    steps_per_epoch: optimizer steps, so batches over accumulate, rounded up · options: the share of
+    "warmup", else torch's own. ValueError for an unknown name and for no steps.
     """
     if min(epochs, steps_per_epoch) < 1:
         raise ValueError(f"needs an epoch and a step at least; given: {epochs=}, {steps_per_epoch=}")
     arguments = {"optimizer": optimizer, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
     scheduler = SCHEDULES.build(name, **arguments, **options)
     scheduler.interval = {StepLR: "epoch", ReduceLROnPlateau: "metric"}.get(type(scheduler), "step")
+    if scheduler.interval == "step":
+        scheduler.steps_per_epoch = steps_per_epoch
     return scheduler
 
 
 @SCHEDULES.register("cosine")
 def cosine(optimizer: Optimizer, epochs: int, steps_per_epoch: int, warmup: float = 0.0) -> LambdaLR:
-    """On a line up for the share ``warmup`` of all steps; by half a cosine down to 0, to stay there."""
-    total, rising = epochs * steps_per_epoch, round(warmup * epochs * steps_per_epoch)
+    """On a line up for the share ``warmup`` of all steps; by half a cosine down to 0, to stay there.
+
+    torch's LinearLR and CosineAnnealingLR, one after the other, give the same rates. Theirs rise again when
+    training goes on, and a run resumed for more epochs keeps the old length.
+    """
+    total = epochs * steps_per_epoch
+    rising = round(warmup * total)
 
     def factor(step: int) -> float:
         fallen = min(1.0, (step - rising) / max(1, total - rising))
@@ -57,4 +65,5 @@ def _one_cycle(optimizer: Optimizer, epochs: int, steps_per_epoch: int, **option
 
 @SCHEDULES.register("plateau")
 def _plateau(optimizer: Optimizer, epochs: int, steps_per_epoch: int, **options: Any) -> ReduceLROnPlateau:
-    return ReduceLROnPlateau(optimizer, **options)
+    # torch's patience is 10 epochs, longer than a short training lasts
+    return ReduceLROnPlateau(optimizer, **{"patience": min(10, epochs // 5), **options})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 from torchvision.transforms import v2
 
 from dl_course import data
@@ -102,3 +102,25 @@ def test_weights_of_the_wrong_length_or_beside_shuffle_are_refused():
         data.loader(numbered(), 5, weights=torch.ones(7))
     with pytest.raises(ValueError, match="replace shuffle"):
         data.loader(numbered(), 5, weights=torch.ones(23), shuffle=True)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_batches_of_nothing_are_refused(fast):
+    with pytest.raises(ValueError, match="batch_size counts from 1; given: 0"):
+        data.loader(numbered(transform=None if fast else noisy), 0)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from ((torch.tensor(float(i)), i) for i in range(7))
+
+
+def test_a_stream_comes_in_its_own_order_and_takes_neither_shuffle_nor_weights():
+    batches = data.loader(Stream(), 3)
+    for _ in range(2):
+        assert [y.tolist() for _, y in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+    with pytest.raises(TypeError):
+        len(batches)
+    for how in ({"shuffle": True}, {"weights": torch.ones(7)}):
+        with pytest.raises(ValueError, match="an order of its own: no shuffle and no weights"):
+            data.loader(Stream(), 3, **how)

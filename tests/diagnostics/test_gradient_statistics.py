@@ -139,7 +139,7 @@ def test_the_history_follows_every_step_of_the_weights():
     history.record()
     with torch.no_grad():
         model.weight.mul_(1.5)
-    history.epoch_end(trainer=None)
+    history.on_epoch_end(trainer=None)
     history.record()
     rows = history.table().set_index(["layer", "step"])
     assert list(history.table()["layer"]) == ["weight", "bias"] * 3

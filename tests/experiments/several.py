@@ -10,15 +10,20 @@ import logging
 import sys
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
+from torch import nn
+
 from dl_course.experiments import (
     DataConfig,
     ExperimentConfig,
     ModelConfig,
     TrainingConfig,
     changed,
+    find_runs,
     train,
 )
-from dl_course.experiments.distributed import processes, rank
+from dl_course.experiments.distributed import processes, rank, spread
 
 LIMIT = 400  # seconds until a test gives up waiting
 # 126 pictures in batches of 25: 13 and 12 for two processes, and one picture is left for the last batch
@@ -37,6 +42,7 @@ CONFIG = ExperimentConfig(
     ),
 )
 WITH_NORM = changed(CONFIG, {"model.name": "simplecnn", "training.epochs": 1, "training.learning_rate": 1e-9})
+SPLIT = changed(CONFIG, {"training.parallel": "fsdp", "training.scheduler": "none"})
 ENDLESS = changed(CONFIG, {"training.epochs": 100_000, "training.scheduler": "none"})
 
 
@@ -44,6 +50,13 @@ def main(folder: Path) -> None:
     with processes(CONFIG.training.timeout, "cpu"):
         train(CONFIG, folder / "plain", progress=False)
         train(WITH_NORM, folder / "norm", progress=False)
+        train(SPLIT, folder / "fsdp", progress=False)
+        train(changed(SPLIT, {"training.epochs": 1}), folder / "fsdp 1", progress=False)
+        (stopped,) = find_runs(folder / "fsdp 1")
+        train(SPLIT, resume=stopped, progress=False)
+        torch.manual_seed(rank())
+        torch.save(spread(nn.Linear(3, 2), "ddp").state_dict(), folder / f"{rank()}.pt")
+        dist.barrier()
         if rank() == 0:
             (folder / "ready").touch()
         train(ENDLESS, folder / "endless", progress=False)

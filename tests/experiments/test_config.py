@@ -225,3 +225,17 @@ def test_pictures_are_normalized_and_only_the_training_ones_augmented():
     assert not torch.equal(varied[0][0], plain[0][0])
     assert torch.equal(build_pictures(config, "train", varied=False)[0][0], plain[0][0])
     assert torch.equal(build_pictures(config, "val")[0][0], build_pictures(DataConfig(), "val")[0][0])
+
+
+@pytest.mark.parametrize("key", ["data.name", "model.name", "training.epochs", "training.learning_rate"])
+def test_a_setting_left_empty_is_named_with_its_line(tmp_path, key):
+    section, _, leaf = key.partition(".")
+    file = tmp_path / "empty.yaml"
+    file.write_text(f"{section}:\n  {leaf}: null\n")
+    with pytest.raises(ValueError, match=rf"empty.yaml, line 2: {key}: takes \w+; given: nothing"):
+        load_config(file)
+
+
+def test_several_processes_train_in_one_of_two_ways():
+    with pytest.raises(ValueError, match="training.parallel: takes ddp or fsdp; given: zero"):
+        TrainingConfig(parallel="zero")

@@ -14,14 +14,15 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from dl_course.experiments import DataConfig, changed, find_runs, save_config, train
-from dl_course.experiments.distributed import Share, processes, together
+from dl_course.experiments import DataConfig, build_pictures, changed, find_runs, save_config, train
+from dl_course.experiments.distributed import DistributedTrainer, Share, explained, processes
 from dl_course.training import load
-from tests.experiments.several import CONFIG, ENDLESS, LIMIT, WITH_NORM
+from tests.experiments.several import CONFIG, ENDLESS, LIMIT, SPLIT, WITH_NORM
 
 pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(2 * LIMIT)  # two processes import torch on a busy machine
 
 
 @contextmanager
@@ -88,6 +89,67 @@ def test_the_running_means_of_batch_norm_are_those_of_all_processes_pictures(gro
         torch.testing.assert_close(weights(two)[key], weights(one)[key], rtol=0, atol=1e-5)
 
 
+def test_processes_that_each_keep_a_part_of_the_network_end_with_the_weights_of_one(group, tmp_path):
+    alone = train(changed(SPLIT, {"training.parallel": "ddp"}), tmp_path, progress=False)
+    for folder in ("fsdp", "fsdp 1"):  # the second was resumed after an epoch
+        (run,) = find_runs(group.folder / folder)
+        assert run.metrics == pytest.approx(alone.metrics, abs=1e-5)
+        states = [load(each.folder / "latest.pt") for each in (run, alone)]
+        for key, tensor in states[1]["model"].items():
+            torch.testing.assert_close(states[0]["model"][key], tensor, rtol=0, atol=1e-5)
+        ours, theirs = (state["optimizers"][0]["state"] for state in states)
+        assert {i: each["momentum_buffer"].shape for i, each in ours.items()} == {
+            i: each["momentum_buffer"].shape for i, each in theirs.items()
+        }
+
+
+def test_all_processes_begin_with_the_weights_of_the_first(group):
+    one, other = (torch.load(group.folder / f"{rank}.pt") for rank in (0, 1))
+    torch.manual_seed(0)
+    for key, tensor in torch.nn.Linear(3, 2).state_dict().items():
+        assert torch.equal(one[key], tensor) and torch.equal(other[key], tensor)
+
+
+def two_processes(monkeypatch, model, **options):
+    """The Trainer of one of two processes, as far as it gets without the other."""
+    pictures = build_pictures(DataConfig(), "val").subset(torch.arange(6))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    made = DistributedTrainer(model, Share(pictures, 4), optimizer=optimizer, device="cpu", **options)
+    monkeypatch.setattr("dl_course.experiments.distributed.size", lambda: 2)
+    return made
+
+
+class Idle(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used = torch.nn.Linear(28 * 28, 10)
+        self.head = torch.nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.used(x.flatten(1))
+
+
+def test_a_parameter_that_a_process_does_not_use_is_named_before_the_others_wait_for_it(monkeypatch):
+    run = two_processes(monkeypatch, Idle(), loss_fn=torch.nn.functional.cross_entropy)
+    with pytest.raises(ValueError, match=r"process 0: 'head\.weight' and 1 more took no part.*freeze"):
+        run.fit(1)
+
+
+def test_class_weights_are_refused_where_shares_are_weighed_by_pictures(monkeypatch):
+    monkeypatch.setattr("dl_course.experiments.distributed.size", lambda: 2)
+    with pytest.raises(ValueError, match="several processes weigh by pictures"):
+        two_processes(monkeypatch, Idle(), loss_fn=torch.nn.CrossEntropyLoss(weight=torch.ones(10)))
+
+
+def test_accumulated_shares_of_all_processes_add_up_to_one(monkeypatch):
+    shares = []
+    run = two_processes(monkeypatch, Idle(), loss_fn=torch.nn.functional.cross_entropy)
+    for rank in (0, 1):
+        monkeypatch.setattr("dl_course.experiments.distributed.rank", lambda rank=rank: rank)
+        shares.append(run._shares([None, None]))  # of four and of two pictures
+    assert torch.tensor(shares).mean(0).tolist() == pytest.approx([4 / 6, 2 / 6])
+
+
 def test_a_killed_process_ends_the_run_in_words_and_one_process_goes_on_with_the_run(group):
     folder = group.folder / "endless"
     wait_for(lambda: list(folder.glob("*/latest.pt")), group.process)
@@ -116,19 +178,22 @@ def test_a_process_waits_for_the_others_as_long_as_it_is_told(monkeypatch):
     assert asked == {}
 
 
-def test_a_silent_process_ends_the_others_in_words():
-    def silent(tensor):
-        raise RuntimeError("Timed out waiting 2000ms for recv operation to complete")
-
-    with pytest.raises(RuntimeError, match="was silent for longer than training.timeout; --resume goes on"):
-        together(silent, torch.zeros(1))
+@pytest.mark.parametrize("error", [dist.DistBackendError("lost"), RuntimeError("[gloo/pair.cc] Timed out")])
+def test_a_silent_process_ends_the_others_in_words(monkeypatch, error):
+    monkeypatch.setattr("dl_course.experiments.distributed.size", lambda: 2)
+    silent = pytest.raises(
+        RuntimeError, match="was silent for longer than training.timeout; --resume goes on"
+    )
+    with silent, explained():
+        raise error
+    with pytest.raises(RuntimeError, match="^size of tensor$"), explained():
+        raise RuntimeError("size of tensor")
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 @pytest.mark.parametrize("count", [1, 4, 7, 8, 20])
 def test_shares_are_each_batch_once_and_nobody_is_left_without(monkeypatch, world, count):
     from dl_course.data import Loader
-    from dl_course.experiments import build_pictures
 
     pictures = build_pictures(DataConfig(), "val").subset(torch.arange(count))
     whole = list(Loader(pictures, 8, shuffle=True, seed=1))

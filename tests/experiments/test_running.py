@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -122,7 +123,7 @@ def test_a_training_leaves_the_random_numbers_alone(tmp_path, runs):
 class Stop:
     """Ends a training after an epoch as a kill would: by an error that nobody expects."""
 
-    def epoch_end(self, trainer):
+    def on_epoch_end(self, trainer):
         if trainer.epoch == 2:  # the checkpoint of epoch 1 is there, that of 2 not yet
             raise MemoryError("killed")
 
@@ -183,3 +184,11 @@ def test_the_commands_train_evaluate_and_compare(tmp_path, capsys, runs):
     assert main(["train", "--training.epohcs", "1"]) == 1
     assert "did you mean 'training.epochs'" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path)]) == 1
+
+
+def test_a_broken_folder_is_left_out_with_a_warning(tmp_path, runs, caplog):
+    folder = tmp_path / "runs"
+    shutil.copytree(runs[0].folder.parent, folder)
+    (folder / "small-001" / "config.yaml").write_text("training: {epochs: many}")
+    assert [run.folder.name for run in find_runs(folder)] == ["small-000", "small-002"]
+    assert "small-001 is left out" in caplog.text

@@ -29,7 +29,7 @@ def stand_in(config, runs, callbacks, progress):
         row = {"epoch": epoch, "val_accuracy": accuracy * epoch / 4, "val_loss": 1 - accuracy * epoch / 4}
         trainer = SimpleNamespace(epoch=epoch, history=SimpleNamespace(last=row))
         for callback in callbacks:
-            callback.epoch_end(trainer)
+            callback.on_epoch_end(trainer)
     return SimpleNamespace(metrics=row)
 
 
@@ -136,7 +136,7 @@ def test_a_killed_search_goes_on(quick, tmp_path):
             assert process.stdout.readline() == "tried\n", process.stdout.read()
         process.kill()
     states = trial_table(quick_search(trials=10, storage=tmp_path / "a.db"))["state"].value_counts()
-    assert states.get("running", 0) <= 1 and states.drop("running", errors="ignore").sum() >= 10
+    assert states["running"] == 1 and states.drop("running").sum() == 10
 
 
 @pytest.mark.timeout(180)
@@ -197,4 +197,10 @@ def test_an_impossible_space_is_refused_before_anything_is_trained(space, how, e
 
 def test_an_unknown_metric_is_refused_with_the_nearest(quick):
     with pytest.raises(ValueError, match="no metric 'val_acuracy'; did you mean 'val_accuracy'"):
-        quick_search(trials=2, metric="val_acuracy")
+        quick_search(trials=2, metric="val_acuracy", mode="max")
+
+
+def test_a_figure_that_is_to_fall_is_searched_for_its_smallest_value(quick):
+    assert quick_search(trials=1, metric="val_loss").direction.name == "MINIMIZE"
+    with pytest.raises(ValueError, match="'val_quality' needs mode='min' or mode='max'"):
+        quick_search(trials=1, metric="val_quality")

@@ -29,7 +29,7 @@ def test_patience_counts_the_epochs_since_the_best():
 
 
 def test_early_stopping_ends_a_fit_and_says_why():
-    run = trainer(net(), val=loader(6), callbacks=[EarlyStopping(2, "learning_rate")])
+    run = trainer(net(), val=loader(6), callbacks=[EarlyStopping(2, "learning_rate", mode="max")])
     assert len(run.fit(9)) == 3
     assert run.stopped == "learning_rate was no better than 0.1 for 2 epochs"
 
@@ -43,7 +43,7 @@ def test_the_csv_has_every_epoch_as_soon_as_it_is_over(tmp_path):
     class Reads:
         lengths = []
 
-        def epoch_end(self, trainer):
+        def on_epoch_end(self, trainer):
             self.lengths.append(len(pd.read_csv(tmp_path / "log.csv")))
 
     trainer(net(), callbacks=[CSVLog(tmp_path / "log.csv"), Reads()]).fit(3)
@@ -109,20 +109,20 @@ def test_callbacks_hear_of_every_event_in_order():
         heard = []
 
         def __getattr__(self, event):
-            if event == "state":
+            if not event.startswith("on_"):
                 raise AttributeError(event)
             return lambda trainer: self.heard.append(f"{event} {trainer.step}")
 
     trainer(net(), callbacks=[listener := Listens()]).fit(1)
     assert listener.heard == [
-        "fit_start 0",
-        *[f"step_end {i}" for i in (1, 2, 3, 4)],
-        "epoch_end 4",
-        "fit_end 4",
+        "on_fit_start 0",
+        *[f"on_step_end {i}" for i in (1, 2, 3, 4)],
+        "on_epoch_end 4",
+        "on_fit_end 4",
     ]
     with pytest.raises(ValueError, match="no batch"):
         trainer(net(), [], callbacks=[listener]).fit(1)
-    assert listener.heard[-2:] == ["fit_start 0", "fit_end 0"]
+    assert listener.heard[-2:] == ["on_fit_start 0", "on_fit_end 0"]
 
 
 def test_importing_the_room_imports_no_tracker():

@@ -1,5 +1,6 @@
 """Checkpoints: a training that was stopped, killed or copied goes on as if nothing had happened."""
 
+import copy
 import os
 import random
 import signal
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from dl_course import data
 from dl_course.files import atomic
-from dl_course.training import Checkpoint, EarlyStopping, load, save, schedules
-from tests.training.small import IMAGES, LABELS, dataset, net, same, trainer
+from dl_course.training import EMA, Checkpoint, EarlyStopping, load, save, schedules
+from tests.training.small import IMAGES, LABELS, dataset, loader, net, same, trainer
 
 pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
 
@@ -81,13 +83,13 @@ class StopAt:
     def __init__(self, step, moment="step"):
         self.step, self.moment = step, moment
 
-    def fit_start(self, trainer):
+    def on_fit_start(self, trainer):
         if self.moment == "validation":
             trainer.model.register_forward_pre_hook(
                 lambda module, args: self.press(trainer, not module.training)
             )
 
-    def step_end(self, trainer):
+    def on_step_end(self, trainer):
         self.press(trainer, self.moment == "step")
 
     def press(self, trainer, due):
@@ -125,7 +127,7 @@ def test_stopped_in_the_validation_and_gone_on_with_in_the_same_process(tmp_path
 
 def test_stop_pressed_twice_ends_at_once_and_saves_nothing(tmp_path):
     class Twice:
-        def step_end(self, trainer):
+        def on_step_end(self, trainer):
             if trainer.step == 3:
                 os.kill(os.getpid(), signal.SIGINT), time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGINT), time.sleep(0.01)
@@ -150,7 +152,7 @@ def test_every_schedule_and_the_scaler_resume_at_an_epochs_end(tmp_path, schedul
 
 def test_a_training_that_stopped_early_stays_stopped_when_resumed(tmp_path):
     def stale():
-        return build(tmp_path, extra=[EarlyStopping(1, "learning_rate")])
+        return build(tmp_path, extra=[EarlyStopping(1, "learning_rate", mode="max")])
 
     assert len(stale().fit(4)) == 2
     resumed = stale()
@@ -236,9 +238,139 @@ def test_weights_of_a_checkpoint_load_into_a_plain_model(tmp_path):
     assert same(model.state_dict(), run.model.state_dict())
 
 
+@pytest.mark.timeout(300)
 def test_a_run_killed_at_any_of_five_moments_resumes_to_the_same_end():
     kills = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
     done = subprocess.run(
         [sys.executable, kills, "5"], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0 and "5 of 5 resumed" in done.stdout, done.stdout + done.stderr
+
+
+class Rising:
+    """Metrics whose values are known: an error that falls and rises, at epochs 1, 2, 3, 4."""
+
+    values = (3.0, 1.0, 2.0, 4.0)
+
+    def __init__(self):
+        self.calls = 0
+
+    def update(self, outputs, labels):
+        pass
+
+    def compute(self):
+        self.calls += 1
+        return self.values[(self.calls - 1) % 4]
+
+    def reset(self):
+        pass
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def rising(folder=None, **options):
+    """Four epochs with one pass each of the metric in training and in validation."""
+    return trainer(net(), metrics={"mae": Rising(), "quality": Rising()}, output_dir=folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "best"),
+    [
+        ("train_mae", None, 2), ("train_mae", "max", 4), ("train_quality", "min", 2),
+        ("train_quality", "max", 4),
+    ],
+)  # fmt: skip
+def test_the_best_epoch_is_that_of_the_smallest_error_or_of_the_given_mode(tmp_path, monitor, mode, best):
+    rising(callbacks=[Checkpoint(tmp_path, monitor=monitor, mode=mode)]).fit(4)
+    assert load(tmp_path / "best.pt")["epoch"] == best
+
+
+def test_early_stopping_waits_while_an_error_falls():
+    run = trainer(net(), val=loader(8), metrics={"mae": lambda o, y: F.l1_loss(o, F.one_hot(y, 3).float())})
+    stopping = EarlyStopping(1, "val_mae")
+    for value in (3.0, 2.0, 1.0):
+        assert not stopping.update(value)
+    assert stopping.update(1.0) and run.stopped == ""
+
+
+@pytest.mark.parametrize("make", [Checkpoint, lambda folder, **how: EarlyStopping(**how)])
+def test_what_is_watched_must_be_there_and_have_a_direction(tmp_path, make):
+    with pytest.raises(ValueError, match="'val_quality' needs mode='min' or mode='max'"):
+        make(tmp_path, monitor="val_quality")
+    with pytest.raises(KeyError, match="no 'val_mae' to watch.*there is: epoch, train_loss"):
+        trainer(net(), callbacks=[make(tmp_path, monitor="val_mae")]).fit(1)
+
+
+def test_fit_ends_with_the_weights_of_the_best_epoch_also_across_a_resume(tmp_path):
+    def run(folder, epochs):
+        keeper = EarlyStopping(9, "train_mae", restore_best=True)
+        made = rising(folder, callbacks=[keeper])
+        made.metrics.objects["mae"].calls = 2 if made.resume() else 0
+        made.fit(epochs)
+        return made
+
+    whole = run(tmp_path / "whole", 4)
+    second = load(tmp_path / "whole" / "latest.pt")["callbacks"]["EarlyStopping 0"]["weights"]
+    assert same(dict(whole.model.state_dict()), second)
+    run(tmp_path / "parts", 2)
+    assert same(run(tmp_path / "parts", 4).model.state_dict(), whole.model.state_dict())
+
+
+def test_the_average_of_the_weights_is_torchs_by_hand_and_survives_a_resume(tmp_path):
+    whole = net()
+    ema = EMA(0.9)
+    by_hand = {}
+
+    class ByHand:
+        def on_step_end(self, trainer):
+            for name, p in trainer.model.named_parameters():
+                old = by_hand.get(name, p.detach())
+                by_hand[name] = 0.9 * old + 0.1 * p.detach()
+
+    run = trainer(whole, val=loader(8), callbacks=[ema, ByHand()])
+    run.fit(2)
+    averaged = dict(ema.model.module.named_parameters())
+    for name, p in by_hand.items():
+        torch.testing.assert_close(averaged[name], p)
+    assert run.evaluate(loader(8), ema.model) != run.evaluate(loader(8))
+    trainer(net(), val=loader(8), callbacks=[EMA(0.9)], output_dir=tmp_path).fit(1)
+    parts = trainer(net(), val=loader(8), callbacks=[again := EMA(0.9)], output_dir=tmp_path)
+    parts.resume()
+    parts.fit(2)
+    assert same(again.model.state_dict(), ema.model.state_dict())
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel, lambda model: inner_compiled(model)])
+def test_wrapped_models_are_saved_by_the_names_of_the_bare_one(tmp_path, wrap):
+    wrapped = wrap(net())
+    run = trainer(wrapped, output_dir=tmp_path)
+    save(tmp_path / "wrapped.pt", run.state_dict())
+    state = load(tmp_path / "wrapped.pt")["model"]
+    bare = net(seed=1)
+    assert list(state) == list(bare.state_dict())
+    bare.load_state_dict(state)
+    other = trainer(wrap(net(seed=2)))
+    other.resume(tmp_path / "wrapped.pt")
+    assert same(list(other.model.state_dict().values()), list(bare.state_dict().values()))
+
+
+def inner_compiled(model):
+    model[0] = torch.compile(model[0])
+    return nn.DataParallel(model)
+
+
+def test_a_checkpoint_of_another_network_is_refused_before_anything_changes(tmp_path):
+    trainer(net(), output_dir=tmp_path).fit(1)
+    wider = nn.Sequential(*net()[:-1], nn.Linear(64, 4))
+    run = trainer(wider)
+    before = copy.deepcopy(run.state_dict())
+    with pytest.raises(
+        ValueError, match=r"another network: 2 differ, as '5.weight' \(\(4, 64\) here, \(3, 64\)"
+    ):
+        run.resume(tmp_path / "latest.pt")
+    assert same(before, run.state_dict())
+    model = net()
+    groups = torch.optim.SGD([{"params": [p]} for p in model.parameters()], lr=0.1)
+    with pytest.raises(ValueError, match="other groups of parameters"):
+        trainer(model, optimizer=groups).resume(tmp_path / "latest.pt")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dl_course.training import History
-from dl_course.training.history import is_better, mean
+from dl_course.training.history import combined, direction, is_better, means
 from tests.training.small import loader, net, same, trainer
 
 finite = st.floats(-1e6, 1e6)
@@ -18,9 +18,16 @@ COLUMNS += "samples_per_second seconds"
 @given(st.lists(st.tuples(st.integers(1, 99), finite), min_size=1, max_size=20))
 def test_means_weigh_every_sample_alike(rows):
     samples, losses = zip(*rows, strict=True)
-    found = mean([dict(samples=s, loss=x) for s, x in rows])
-    assert found["loss"] == pytest.approx(np.average(losses, weights=samples), abs=1e-6)
-    assert set(found) == {"loss"}
+    row = combined([dict(samples=s, loss=x) for s, x in rows])
+    assert row["loss"] == pytest.approx(np.average(losses, weights=samples), abs=1e-6)
+    assert set(means(row)) == {"loss"} and row["samples"] == sum(samples)
+
+
+def test_a_figure_with_a_weight_of_its_own_weighs_by_that_also_where_it_is_nothing():
+    rows = [dict(samples=4, loss=1.0, loss_weight=1.0), dict(samples=4, loss=2.0, loss_weight=3.0)]
+    assert combined(rows) == dict(samples=8, loss=1.75, loss_weight=4.0)
+    assert combined([*rows, dict(samples=4, loss=np.nan, loss_weight=0.0)])["loss"] == 1.75
+    assert combined([combined(rows), dict(samples=2, loss=0.0, loss_weight=np.nan)])["loss"] == 7 / 6
 
 
 @pytest.mark.parametrize(
@@ -33,8 +40,20 @@ def test_means_weigh_every_sample_alike(rows):
         ("f1", np.nan, np.nan, 0.0, False),
     ],
 )  # fmt: skip
-def test_losses_and_errors_fall_and_everything_else_rises(column, value, best, by, better):
-    assert is_better(column, value, best, by) is better
+def test_losses_and_errors_fall_and_accuracies_rise(column, value, best, by, better):
+    assert is_better(direction(column), value, best, by) is better
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse", "nll", "perplexity", "ece", "loss", "error"])
+def test_less_is_better_of_what_measures_an_error(name):
+    assert direction(f"val_{name}") == direction(f"train_{name}") == direction(name) == "min"
+    assert direction(f"val_{name}", "max") == "max"
+
+
+@pytest.mark.parametrize(("column", "mode"), [("val_quality", None), ("val_loss", "maximum")])
+def test_an_unknown_figure_needs_its_direction(column, mode):
+    with pytest.raises(ValueError, match=f"'{column}' needs mode='min' or mode='max'.*known without"):
+        direction(column, mode)
 
 
 @pytest.fixture

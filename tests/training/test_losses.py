@@ -100,3 +100,31 @@ def test_settings_that_mean_nothing_are_refused(bad):
     ((name, value),) = bad.items()
     with pytest.raises(ValueError, match=f"given: .*{name}={value!r}"):
         FocalLoss(**bad)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3, 2)])
+@pytest.mark.parametrize("ignore_index", [-100, 2])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_without_gamma_it_is_cross_entropy_for_pixels_and_ignored_labels_too(shape, ignore_index, reduction):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(shape), torch.randint(0, 4, (6, *shape[2:]))
+    labels[0] = ignore_index
+    how = {
+        "weight": torch.rand(4),
+        "label_smoothing": 0.1,
+        "reduction": reduction,
+        "ignore_index": ignore_index,
+    }
+    torch.testing.assert_close(FocalLoss(0.0, **how)(logits, labels), F.cross_entropy(logits, labels, **how))
+    labels = torch.softmax(torch.randn(shape), 1)
+    del how["ignore_index"]
+    torch.testing.assert_close(FocalLoss(0.0, **how)(logits, labels), F.cross_entropy(logits, labels, **how))
+
+
+def test_pixels_weigh_by_how_sure_each_is():
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    each = F.cross_entropy(logits, labels, reduction="none")
+    expected = (each * (1 - (-each).exp()) ** 2).mean()
+    torch.testing.assert_close(FocalLoss(2.0)(logits, labels), expected)
+    with pytest.raises(ValueError, match=r"labels \(N, …\).*given: \(2, 3, 4, 4\) and \(2, 3\)"):
+        FocalLoss()(logits, torch.zeros(2, 3).long())

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from dl_course.training import FocalLoss, TensorBoard, Trainer, TrainingError
+from dl_course.training import FocalLoss, TensorBoard, Trainer, TrainingError, schedules
 from tests.training.small import LABELS, PICTURES, dataset, loader, net, same, trainer
 
 
@@ -131,8 +131,11 @@ def test_outputs_and_labels_that_do_not_fit_say_what_was_probably_meant(outputs,
 
 
 def test_a_loss_of_every_sample_is_refused_since_one_mean_is_needed():
-    with pytest.raises(ValueError, match=r"gives \(6,\), not one mean; reduction='mean'"):
-        trainer(net(), loss_fn=nn.CrossEntropyLoss(reduction="none")).fit(1)
+    for reduction in ("none", "sum"):
+        with pytest.raises(ValueError, match="one mean over the batch: reduction='mean'"):
+            trainer(net(), loss_fn=nn.CrossEntropyLoss(reduction=reduction))
+    with pytest.raises(ValueError, match=r"gives \(6,\) torch.float32, not one mean; reduction='mean'"):
+        trainer(net(), loss_fn=lambda o, y: F.cross_entropy(o, y, reduction="none")).fit(1)
 
 
 def test_a_model_with_several_outputs_is_told_how_the_loss_takes_one():
@@ -219,10 +222,10 @@ def test_parts_of_different_trainings_are_refused():
 
 def test_a_callback_without_any_event_is_refused():
     class Misspelt:
-        def on_epoch_end(self, trainer):
+        def epoch_end(self, trainer):
             pass
 
-    with pytest.raises(ValueError, match="epoch_end.*Misspelt"):
+    with pytest.raises(ValueError, match="on_epoch_end.*Misspelt"):
         trainer(net(), callbacks=[Misspelt()])
 
 
@@ -241,3 +244,57 @@ def test_a_schedule_too_short_for_the_epochs_is_refused_before_the_first():
     with pytest.raises(ValueError, match="6 steps.*2 epochs take 8"):
         run.fit(2)
     assert len(run.fit(1)) == 1
+
+
+@pytest.mark.parametrize("where", ["picture", "label"])
+def test_a_batch_that_is_not_finite_leaves_the_averages_of_batch_norm_alone(where):
+    x, y = PICTURES[0][:8].clone(), LABELS[:8]
+    x[6, 0, 2, 2] = math.nan
+    model = net()
+    before = []
+    run = trainer(model, DataLoader(TensorDataset(x, y), 4))
+    run.callbacks = [Sees(lambda trainer: before.append(copy.deepcopy(model.state_dict())))]
+    with pytest.raises(TrainingError, match="This update was not made"):
+        run.fit(1)
+    assert len(before) == 1 and same(before[0], model.state_dict())
+
+
+class Sees:
+    def __init__(self, look):
+        self.on_step_end = look
+
+
+def test_a_scheduler_with_an_interval_that_nobody_steps_is_refused():
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    scheduler.interval = "batch"
+    with pytest.raises(ValueError, match="one of step, epoch, metric; given: 'batch'"):
+        trainer(model, optimizer=optimizer, scheduler=scheduler)
+
+
+@pytest.mark.parametrize("kind", ["ours", "torch's"])
+def test_a_schedule_made_for_batches_is_refused_where_several_are_a_step(kind):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    if kind == "ours":
+        schedule = schedules.build("cosine", optimizer, epochs=3, steps_per_epoch=4)
+    else:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, epochs=3, steps_per_epoch=4)
+    run = trainer(model, optimizer=optimizer, scheduler=schedule, accumulate=4)  # of four batches
+    with pytest.raises(ValueError, match="4 steps an epoch, which has 1: steps_per_epoch=1"):
+        run.fit(3)
+
+
+def test_a_norm_of_zero_is_no_way_to_say_none():
+    with pytest.raises(ValueError, match=r"max_grad_norm is above 0; given: 1 and 0"):
+        trainer(net(), max_grad_norm=0)
+
+
+def test_a_frozen_model_and_an_optimizer_that_asks_for_the_loss_itself_are_refused():
+    model = net()
+    with pytest.raises(ValueError, match="LBFGS asks for the loss many times a step"):
+        trainer(model, optimizer=torch.optim.LBFGS(model.parameters()))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="every parameter is frozen"):
+        trainer(model.requires_grad_(False), optimizer=optimizer)

@@ -157,3 +157,8 @@ def test_an_unknown_name_or_option_is_refused_with_the_nearest():
 def test_no_epochs_or_steps_are_refused(bad):
     with pytest.raises(ValueError, match=f"epochs={bad[0]}, steps_per_epoch={bad[1]}"):
         build("cosine", sgd(), *bad)
+
+
+@pytest.mark.parametrize(("epochs", "patience"), [(3, 0), (10, 2), (100, 10)])
+def test_plateaus_patience_fits_into_the_training(epochs, patience):
+    assert build("plateau", sgd(), epochs).patience == patience

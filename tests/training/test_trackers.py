@@ -50,9 +50,9 @@ def test_a_resumed_training_takes_back_what_a_killed_one_wrote_after_its_checkpo
         run.resume()
         if epochs == 2:
             lost = TensorBoard(tmp_path / "board", every=1)
-            lost.fit_start(run)
+            lost.on_fit_start(run)
             lost._writer.add_scalar("step/loss", 99.0, 5)
-            lost.fit_end(run)
+            lost.on_fit_end(run)
         run.fit(epochs)
     losses = events(tmp_path / "board").Scalars("step/loss")
     assert [each.step for each in losses] == list(range(1, 9)) and max(each.value for each in losses) < 99
