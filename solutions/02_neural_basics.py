@@ -1,21 +1,22 @@
 # %% [markdown]
 # # 02 · Neural basics: a network from nothing
 #
-# A neural network multiplies, adds, and bends. It does so very many times, and that is all. In this chapter you build
-# one with NumPy alone, teach it to read handwriting, and then watch PyTorch compute the very same numbers.
+# A neural network multiplies, adds and bends. It does this very many times, and that is all. In this chapter you'll
+# build one with NumPy alone, teach it to read handwriting, and then watch PyTorch compute the same numbers.
 #
 # **You will be able to**
-# - say what a layer computes, forwards and backwards, and write it down in NumPy
+# - say what a layer computes, forward and backward, and write it in NumPy
 # - find gradients with the chain rule, and catch wrong ones with a gradient check
-# - train a network by gradient descent, with momentum, and with Adam
-# - recognise each of these parts in PyTorch
+# - train a network by gradient descent, with momentum and with Adam
+# - say what PyTorch's autograd records, and recognise your own code in PyTorch's
 #
-# **Time:** 75 to 90 minutes. **You need:** chapter 01, the product of two matrices, and what a derivative is.
+# **Time:** two and a half hours, with the exercises; sections 8 and 11 are good places for a break. **You need:**
+# chapter 01, matrix multiplication, and derivatives.
 
 # %% [markdown]
 # ## 1. One neuron
 #
-# Two kinds of points lie in a plane. We would like a machine that tells them apart.
+# There are two kinds of points in a plane. We would like a machine that tells them apart.
 
 # %%
 import matplotlib.pyplot as plt
@@ -31,14 +32,14 @@ points, kinds = make_moons(200, noise=0.15, random_state=0)
 points.shape, kinds[:10]
 
 # %% [markdown]
-# Every row is a point with two coordinates, and every point is of kind 0 or 1. This is how they lie.
+# Each row is a point with two coordinates, and each point is of kind 0 or kind 1. This is where they lie.
 
 # %% alt="Two interleaved half moons: blue circles above on the left, orange triangles below on the right"
 def show_points(ax):
     """Draw the points into axes, each kind with its own colour and marker."""
     for kind, marker in enumerate("o^"):
-        style = {"s": 22, "marker": marker, "color": f"C{kind}", "edgecolor": "white"}
-        ax.scatter(*points[kinds == kind].T, **style, linewidth=0.5, label=f"kind {kind}")
+        style = {"s": 22, "marker": marker, "color": f"C{kind}", "edgecolor": "black"}
+        ax.scatter(*points[kinds == kind].T, **style, linewidth=0.4, label=f"kind {kind}")
     ax.set(xlabel="$x_1$", ylabel="$x_2$")
 
 
@@ -46,9 +47,9 @@ show_points(plt.figure(figsize=(5, 3)).gca())
 _ = plt.legend()
 
 # %% [markdown]
-# A *neuron* is the smallest machine that could try. It multiplies each input by a **weight**, and adds everything up,
-# with one more number, the **bias**. The sum is its *score*. So a neuron gives each place of the plane a score, and we
-# can colour the plane by it: blue where the score is negative, orange where it is positive.
+# A *neuron* is the smallest machine that could try. It multiplies each input by a **weight** and adds the products up,
+# together with one more number, the **bias**. The sum is its *score*. So a neuron gives every place in the plane a
+# score, and we can colour the plane accordingly: blue where the score is negative, orange where it is positive.
 
 # %%
 grid = np.stack(np.meshgrid(np.linspace(-1.8, 2.8, 140), np.linspace(-1.3, 1.8, 140)), axis=-1)
@@ -65,9 +66,9 @@ def show_score(ax, score):
 
 
 # %% [markdown]
-# On the left a neuron, on the right what it does with the plane. We chose its three numbers by hand.
+# On the left, a neuron; on the right, what it makes of the plane. We chose its three numbers by hand.
 
-# %% alt="Left: inputs x1 and x2 with weights, and a bias, meet in a sum. Right: a straight line parts most points"
+# %% alt="Left: inputs x1 and x2 with weights, and a bias, meet in a sum. Right: a straight line separates most points"
 w, b = np.array([0.6, -1.5]), 0.1
 ball = {"boxstyle": "circle", "facecolor": "white", "edgecolor": "black"}
 arrow = {"arrowstyle": "->", "color": "black"}
@@ -82,19 +83,20 @@ left.annotate("", (0.84, 0.5), (0.66, 0.5), arrowprops=arrow)
 left.text(0.92, 0.5, "score", ha="center", va="center")
 show_score(right, lambda x: x @ w + b)
 show_points(right)
-print(f"{np.mean((points @ w + b > 0) == kinds):.0%} of the points are on their side")
+print(f"{np.mean((points @ w + b > 0) == kinds):.0%} of the points are on the right side")
 
 # %% [markdown]
-# The score is $x_1 w_1 + x_2 w_2 + b$. Where it is zero, there is a straight line; where it is positive, we say "kind
-# 1". The weights turn the line, the bias shifts it.
+# The score is $x_1 w_1 + x_2 w_2 + b$. It is zero along a straight line; where it is positive, we say "kind 1". The
+# weights turn the line, the bias shifts it. With a threshold instead of the score, this is Rosenblatt's **perceptron** of
+# 1958.
 #
-# But no straight line, however turned, parts these two moons. One neuron isn't enough. Let's have more.
+# But however we turn and shift it, no straight line separates these two moons. One neuron isn't enough. Let's use more.
 
 # %% [markdown]
 # ## 2. A layer: many neurons at once
 #
-# Three neurons have three sets of weights. Write each set as a column, and you have a matrix. One product then gives
-# the scores of *all* neurons for *all* points. Follow one row through the picture.
+# Three neurons have three sets of weights. Write each set as a column, and you have a matrix. A single matrix product
+# then gives the scores of *all* neurons for *all* points. Follow one row through the picture.
 
 # %% alt="A 4 by 2 table times a 2 by 3 table, plus a row of 3 numbers, gives a 4 by 3 table"
 x = np.array([[1, 0], [0, 1], [1, 1], [2, -1]])
@@ -110,17 +112,11 @@ for ax, table, name in zip(axes, (x, w, b[None], x @ w + b), names, strict=True)
         ax.text(j, i, value, ha="center", va="center")
 
 # %% [markdown]
-# Each row of `x` is a sample, each column of `w` a neuron. The inner lengths must be equal, and they vanish. The row
-# `b` is added to every row, by broadcasting. This is called a **linear layer**:
+# Each row of `x` is a sample, each column of `w` a neuron. The inner lengths must be equal, and they disappear. The row
+# `b` is added to every row, by broadcasting. This is a **linear layer**:
 #
 # $$ y = x\,w + b \qquad x: (N, n_{in}) \quad w: (n_{in}, n_{out}) \quad b: (n_{out}) \quad y: (N, n_{out}) $$
 #
-# Before you write it: which shape comes out?
-
-# %%
-ask("02-layer-shape")
-
-# %% [markdown]
 # **Exercise.** Write `linear_forward`. ("Forward", because we'll also go backward.)
 
 # %% tags=["exercise"]
@@ -135,15 +131,15 @@ def linear_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
 check(linear_forward)
 
 # %% [markdown]
-# ## 3. The bend
+# ## 3. The activation function
 #
-# Now we can stack layers: the scores of one are the inputs of the next. What does the second layer add?
+# Now we can stack layers: the outputs of one are the inputs of the next. What does a second layer add?
 
 # %%
 ask("02-two-linear-layers")
 
 # %% [markdown]
-# Two layers with random weights, and one layer whose weights are the product of theirs:
+# Let's compare two layers, with random weights, to a single layer whose weights are the product of theirs.
 
 # %%
 rng = np.random.default_rng(0)
@@ -155,16 +151,20 @@ one_layer = linear_forward(points, w1 @ w2, b1 @ w2 + b2)
 np.allclose(two_layers, one_layer)
 
 # %% [markdown]
-# Two layers compute exactly what *one* layer with the weights `w1 @ w2` computes. It's still a straight line, and
-# would be after a hundred layers.
+# Two layers compute exactly what *one* layer with the weights `w1 @ w2` computes. The boundary is still a straight line,
+# and would be after a hundred layers.
 #
-# So something must stand between them that isn't linear. The simplest such thing is a bend: negative numbers become
-# zero, positive ones pass. It has a grand name, *rectified linear unit*, or **ReLU**:
+# So there must be something between the layers that isn't linear: an **activation function**, which is applied to each
+# number by itself. What comes out is called the neuron's *activation*. The simplest useful one is a bend: negative
+# numbers become zero, positive ones pass. Its full name is *rectified linear unit*, or **ReLU**:
 #
 # $$ \mathrm{relu}(x) = \max(x, 0) $$
 #
-# **Exercise.** Write `relu`. Your caller still needs the array that you were given: on the way back it matters where
-# the input was positive. So leave it as it is.
+# Linear layers with activation functions between them are called a *multilayer perceptron*, or **MLP**. The layers
+# between input and output are *hidden* layers. Every network in this chapter is an MLP.
+#
+# **Exercise.** Write `relu`. The caller still needs the array that it gave you, because on the way back it matters where
+# the input was positive. So leave it unchanged.
 
 # %% tags=["exercise"]
 def relu(x: np.ndarray) -> np.ndarray:
@@ -178,8 +178,8 @@ def relu(x: np.ndarray) -> np.ndarray:
 check(relu)
 
 # %% [markdown]
-# What can a bend do that a line can't? Here are three neurons with one input each. Every one bends at another place.
-# The next layer weighs them and adds them up.
+# What can a bend do that a line can't? Here are three neurons with one input each. Each bends at a different place. The
+# next layer takes a weighted sum.
 
 # %% alt="Left: three bent lines starting at -1, 0 and 1. Right: their weighted sum, a triangular bump"
 line = np.linspace(-2, 2, 201)[:, None]  # (201, 1)
@@ -188,18 +188,18 @@ weights = np.array([[1], [-2], [1]])
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4), layout="constrained")
 left.plot(line, hidden, label=[f"neuron {i}, weight {weights[i, 0]}" for i in range(3)])
 right.plot(line, linear_forward(hidden, weights, np.zeros(1)), color="black")
-left.set(title="three neurons, after their bend", xlabel="input", ylabel="value")
+left.set(title="three neurons, after ReLU", xlabel="input", ylabel="value")
 left.legend(fontsize=9)
 right.set(title="their weighted sum", xlabel="input")
 sns.despine()
 
 # %% [markdown]
-# A bump! With many bumps, wide and narrow, high and low, one can build any curve. More neurons make a finer curve.
-# That is why two layers with a bend between them can do what no line can.
+# A bump! From enough bumps, wide and narrow, high and low, you can build any continuous curve as closely as you like.
+# That is why two layers with a ReLU between them can do what no line can.
 #
-# ReLU isn't the only bend. The older ones are the **sigmoid**, $1/(1+e^{-x})$, and the **tanh**. The lower row shows
-# their slopes, which will soon matter more than the bends themselves. (The layers come from the course's own package,
-# `dl_course.scratch`; by section 11 you'll have written most of it.)
+# ReLU isn't the only activation function. Two older ones are the **sigmoid**, $1/(1+e^{-x})$, and the hyperbolic
+# tangent, **tanh**. The lower row shows their slopes, which will soon matter more than their values. (These layers come
+# from the course's own package, `dl_course.scratch`; by section 11 you'll have written most of it yourself.)
 
 # %% alt="ReLU, sigmoid and tanh above; their slopes below: a step from 0 to 1, and two bells of different height"
 from dl_course.scratch import ReLU, Sigmoid, Tanh
@@ -207,10 +207,10 @@ from dl_course.scratch import ReLU, Sigmoid, Tanh
 x = np.linspace(-6, 6, 601)[:, None]
 shared = {"sharex": True, "sharey": "row", "layout": "constrained"}
 figure, axes = plt.subplots(2, 3, figsize=(9, 3.6), **shared)
-for bend, (above, below) in zip((ReLU(), Sigmoid(), Tanh()), axes.T, strict=True):
-    y, slope = bend.forward(x), bend.backward(np.ones_like(x))
+for layer, (above, below) in zip((ReLU(), Sigmoid(), Tanh()), axes.T, strict=True):
+    y, slope = layer.forward(x), layer.backward(np.ones_like(x))
     above.plot(x, y)
-    above.set(title=type(bend).__name__, ylim=(-1.5, 3))
+    above.set(title=type(layer).__name__, ylim=(-1.5, 3))
     below.plot(x, slope, color="C1", linestyle="--")
     below.set(title=f"slope, at most {slope.max():.2f}", xlabel="input", ylim=(-0.1, 1.1))
 axes[0, 0].set_ylabel("value")
@@ -218,8 +218,9 @@ axes[1, 0].set_ylabel("slope")
 sns.despine()
 
 # %% [markdown]
-# Sigmoid and tanh flatten on both sides: there, the slope is nearly zero. And the sigmoid's slope is small even at its
-# best. Learning sends a signal back through all layers, and every bend multiplies it by its slope.
+# Sigmoid and tanh flatten out on both sides, where their slope is nearly zero. And even at its steepest, the sigmoid's
+# slope is small. Learning sends a signal back through all layers, and each activation function multiplies it by its
+# slope.
 
 # %%
 ask("02-ten-sigmoids")
@@ -230,17 +231,19 @@ steepest.forward(np.zeros((1, 1)))
 steepest.backward(np.ones((1, 1))).item() ** 10
 
 # %% [markdown]
-# Almost nothing. This is the *vanishing gradient*, which held back deep networks for years. ReLU's slope is 1 wherever
-# it is open. That is a good part of its success.
+# Almost nothing. ReLU's slope is 1 wherever its input is positive. That is a large part of its success.
+#
+# The slopes aren't the whole story, though: on its way back, the signal also meets the weights, and large weights could
+# make up for small slopes. In section 9 we'll measure both together.
 
 # %% [markdown]
 # ## 4. How wrong? The loss
 #
-# To learn, a machine must know how wrong it is: one number, the **loss**, that is 0 when all is right. For predictions
-# that are quantities, one takes the *mean squared error*: square every error, and average.
+# To learn, a machine has to know how wrong it is. We sum it up in one number, the **loss**: the smaller, the better. For
+# predictions of quantities, the usual choice is the *mean squared error*: square each error, then average.
 #
-# Beware of one thing. "Average" is said of two different sums: PyTorch divides by *all* numbers, $N$ samples times $d$
-# outputs. Many textbooks divide by $N$ alone, and put ½ in front, because it makes the derivative pretty. Compare.
+# But average over what? PyTorch divides by the count of *all* numbers, $N$ samples times $d$ outputs. Many textbooks
+# divide by $N$ alone and put ½ in front, which makes the derivative simpler. Compare.
 
 # %%
 import torch
@@ -258,19 +261,20 @@ for name, loss in losses.items():
 print(f"third / second          {loss / losses['this course: Σ / (N·d)']:.4f}  with d = 6")
 
 # %% [markdown]
-# The same errors, two losses. Neither is wrong: they differ by the factor $d/2$, and both are smallest at the same
-# place. But a learning rate that suits one is far off for the other. This course follows PyTorch.
+# The same errors, two different losses. Neither is wrong: they differ by the factor $d/2$, and both have their minimum
+# in the same place. But a learning rate that suits one can be far off for the other. This course follows PyTorch.
 
 # %% [markdown]
 # ## 5. Downhill
 #
 # Take the simplest model there is: a line $wx + b$ through some points. It has two numbers to choose, so its loss is a
-# landscape over a plane. Learning means: find the valley. In the fog, for we only see the ground under our feet.
+# landscape over a plane. Learning means finding the bottom of the valley. In fog, because we see only the ground under
+# our feet.
 #
-# What we do see is how steep the ground is, in each direction. These slopes together are the **gradient**. For the
-# mean squared error of a line they are $\partial L/\partial w = \mathrm{mean}(2 \cdot error \cdot x)$ and $\partial
-# L/\partial b = \mathrm{mean}(2 \cdot error)$. We take a step against them, of a size set by the **learning rate**
-# $\eta$, and repeat.
+# What we can tell is how steep the ground is in each direction. These slopes together are the **gradient**. For the mean
+# squared error of a line they are $\partial L/\partial w = \mathrm{mean}(2 \cdot error \cdot x)$ and $\partial
+# L/\partial b = \mathrm{mean}(2 \cdot error)$. We take a step in the opposite direction: the gradient times the
+# **learning rate** $\eta$. Then we repeat. This is **gradient descent**.
 
 # %%
 x = rng.uniform(-1, 1, 40)
@@ -278,7 +282,7 @@ y = 1.5 * x + 0.5 + rng.normal(0, 0.2, 40)
 
 
 def descend(learning_rate, steps=25, w=-1.0, b=-1.5):
-    """Return the places (steps + 1, 2) that gradient descent visits."""
+    """Return the points (steps + 1, 2) that gradient descent visits."""
     path = [(w, b)]
     for _ in range(steps):
         error = w * x + b - y
@@ -289,7 +293,7 @@ def descend(learning_rate, steps=25, w=-1.0, b=-1.5):
 
 
 # %% [markdown]
-# Three learning rates, the same start: 0.02, 0.3 and 1.01.
+# Three walks from the same start (the orange square), with learning rates of 0.02, 0.3 and 1.01.
 
 # %%
 ask("02-large-rate")
@@ -308,92 +312,94 @@ axes[0].set_ylabel("b")
 _ = figure.colorbar(filled, label="log₁₀ of the loss")
 
 # %% [markdown]
-# Too small, and you don't arrive. Too large, and you leap over the valley, to ever higher ground. In between, it
-# works. No other number of a training matters as much. (The orange square is the start.)
+# Too small, and you don't get there. Too large, and you leap across the valley to higher and higher ground. In between,
+# it works. If you can tune only one number of a training, tune this one.
 #
-# For a line, we could look the slopes up. For a network we need a way to find them for *every* weight in it. There is
-# one.
+# For a line, the formulas for the slopes are short. For a network, we need a way to find the slope for *every* weight in
+# it. There is one.
 
 # %% [markdown]
 # ## 6. Backpropagation by hand
 #
-# Here is the smallest network with everything in it: one weight, one bias, one bend, one loss. We go through it
-# forward, and write down each intermediate value.
+# Here is the smallest network that has everything: one weight, one bias, one ReLU, one loss. We go through it forward
+# and keep each intermediate value.
 
 # %%
-x, t = 2.0, 1.0  # input, and the truth
+x, truth = 2.0, 1.0
 w, b = 0.8, 0.5
 
-m = w * x  # multiply
-s = m + b  # add
-h = max(s, 0.0)  # bend
-e = h - t  # error
-loss = e**2
+u = w * x  # multiply
+z = u + b  # add
+a = max(z, 0.0)  # ReLU
+r = a - truth  # the error
+loss = r**2
 
 # %% [markdown]
-# Now backward. We ask of every value: *if it grew a little, how fast would the loss grow?* For the loss itself, the
-# answer is one. For each earlier value, it is the answer of the next one **times the slope of the step between**. That
-# is the chain rule, and it is the whole secret.
+# Now backward. We ask of each value: *if it grew a little, how fast would the loss grow?* For the loss itself, the answer
+# is 1. For every earlier value, it is the answer for the next value **times the slope of the step between them**. That is
+# the chain rule, and it is all there is to it.
 
 # %%
 d_loss = 1.0
-d_e = d_loss * 2 * e  # e² has the slope 2e
-d_h = d_e * 1  # h − t: the slope is 1
-d_s = d_h * (s > 0)  # the bend: 1 where it is open, else 0
-d_m = d_s * 1  # a sum passes the gradient on to both sides
-d_b = d_s * 1
-d_w = d_m * x  # a product: the slope is the other factor
-d_x = d_m * w
+d_r = d_loss * 2 * r  # r² has the slope 2r
+d_a = d_r * 1  # a − truth: the slope is 1
+d_z = d_a * (z > 0)  # ReLU: the slope is 1 or 0
+d_u = d_z * 1  # a sum passes the gradient on to both of its terms
+d_b = d_z * 1
+d_w = d_u * x  # a product: the slope is the other factor
+d_x = d_u * w
 
 # %% [markdown]
-# The picture shows both passes. Values stand above the arrows and run to the right. Gradients, slanted, stand below or
-# beside them, and run to the left.
+# The picture shows both passes. Values stand above the arrows and flow to the right. Gradients, in italics, stand below
+# or beside the arrows and flow to the left.
 
-# %% alt="A chain of boxes: times w, plus b, relu, minus t, square; values above, gradients below the arrows"
-values, gradients = (x, m, s, h, e, loss), (d_x, d_m, d_s, d_h, d_e, d_loss)
+# %% alt="A chain of boxes: times w, plus b, relu, minus truth, square; named values above the arrows, gradients below"
+values = {"x": x, "u": u, "z": z, "a": a, "r": r, "loss": loss}
+gradients = (d_x, d_u, d_z, d_a, d_r, d_loss)
 figure, ax = plt.subplots(figsize=(9, 2.2), layout="constrained")
-ax.set(xlim=(-0.5, 5.5), ylim=(-0.5, 1.1))
+ax.set(xlim=(-0.4, 6.9), ylim=(-0.5, 1.1))
 ax.axis("off")
-for i, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
-    ax.annotate("", (i + 0.28, 0), (i - 0.28, 0), arrowprops=arrow)
-    ax.text(i, 0.08, f"{value:.2f}", ha="center")
-    ax.text(i, -0.3, f"{gradient:.2f}", ha="center", color="C3", style="italic")
-for i, step in enumerate(("× w", "+ b", "relu", "− t", "square")):
-    ax.text(i + 0.5, 0, step, ha="center", va="center", bbox=ball | {"boxstyle": "round"})
-for i, name, value, gradient in ((0, "w", w, d_w), (1, "b", b, d_b)):
-    ax.annotate("", (i + 0.5, 0.18), (i + 0.5, 0.8), arrowprops=arrow)
-    ax.text(i + 0.5, 0.85, f"{name} = {value:.2f}", ha="center")
-    ax.text(i + 0.56, 0.45, f"{gradient:.2f}", color="C3", style="italic")
+for i, ((name, value), gradient) in enumerate(zip(values.items(), gradients, strict=True)):
+    ax.annotate("", (1.3 * i + 0.3, 0), (1.3 * i - 0.3, 0), arrowprops=arrow)
+    ax.text(1.3 * i, 0.08, f"{name} = {value:.2f}", ha="center")
+    ax.text(1.3 * i, -0.3, f"{gradient:.2f}", ha="center", color="C3", style="italic")
+for i, step in enumerate(("× w", "+ b", "relu", "− truth", "square")):
+    ax.text(1.3 * i + 0.65, 0, step, ha="center", va="center", bbox=ball | {"boxstyle": "round"})
+for place, name, value, gradient in ((0.65, "w", w, d_w), (1.95, "b", b, d_b)):
+    ax.annotate("", (place, 0.2), (place, 0.8), arrowprops=arrow)
+    ax.text(place, 0.85, f"{name} = {value:.2f}", ha="center")
+    ax.text(place + 0.06, 0.45, f"{gradient:.2f}", color="C3", style="italic")
 
 # %% [markdown]
-# Every gradient was made from its right neighbour alone, by one multiplication. So a network of any size needs just
-# *one* walk back, and no step of it knows more than its own slope.
+# Each gradient came from its right-hand neighbour alone, by one multiplication. So a network of any size needs just *one*
+# pass back, and each step needs to know only its own slope.
 #
-# Is it true? Let us ask the network itself: move `w` by a hair, and see how far the loss moves.
+# Is it true? Let's ask the network itself: move `w` by a hair, and see how far the loss moves.
 
 # %%
 hair = 1e-6
-moved = (max((w + hair) * x + b, 0.0) - t) ** 2
+moved = (max((w + hair) * x + b, 0.0) - truth) ** 2
 f"backpropagation says {d_w:.4f}, the network says {(moved - loss) / hair:.4f}"
 
 # %% [markdown]
 # ### The same for a whole layer
 #
-# A layer on its way back is handed `dout`: how the loss would change with each number of its output $y$. From it, it
-# must make three things: `dx`, to hand on, and `dw` and `db`, to learn from. Written for single numbers, the layer is
+# On the way back, a layer is handed `dout`: how fast the loss would change with each number of its output $y$. From this
+# it has to compute three things: `dx`, to hand on, and `dw` and `db`, to learn from. Written out for single numbers, the
+# layer is
 #
 # $$ y_{nj} = \sum_i x_{ni}\, w_{ij} + b_j $$
 #
-# The weight $w_{ij}$ touches the output $j$ of *every* sample $n$, each time with the slope $x_{ni}$. Where a number
-# acts in several places, its gradients **add up**. And a check that costs nothing: each gradient has the **shape of
-# its array**.
+# The weight $w_{ij}$ affects output $j$ of *every* sample $n$, each time with slope $x_{ni}$. When a number acts in
+# several places, its gradients **add up**. And here is a check that costs nothing: each gradient has the **shape of its
+# array**.
 
 # %%
 ask("02-weight-gradient")
 
 # %% [markdown]
-# **Exercise.** Write `linear_backward`. Three short expressions are enough. Don't divide by the number of samples: if
-# the loss is an average, `dout` has that in it already.
+# **Exercise.** Write `linear_backward`. Three short expressions are enough. Don't divide by the number of samples: if the
+# loss is a mean, that division is already in `dout`.
 
 # %% tags=["exercise"]
 def linear_backward(
@@ -417,13 +423,13 @@ check(linear_backward)
 # %% [markdown]
 # ## 7. Trust nothing: the gradient check
 #
-# A wrong gradient is a mean bug. Nothing crashes; the network even learns, only worse. So whoever writes a gradient
-# checks it, by the trick with the hair: move one number, and see how far the loss moves.
+# A wrong gradient is an insidious bug. Nothing crashes; the network may even learn, just not as well. So if you write a
+# gradient, check it: move one number by a hair, and see how far the loss moves.
 #
-# Move it both ways. On a curve, the line through a point and its *right* neighbour is tilted by the curvature. The
-# line through the left and the right neighbour nearly isn't.
+# Move it both ways. On a curve, the line through a point and its neighbour on the *right* is tilted by the curvature. The
+# line through the neighbours on both sides is tilted far less.
 
-# %% alt="A curve with its tangent at a point. The line to the right neighbour is steeper, the one through both neighbours nearly parallel"
+# %% alt="A curve with its tangent at a point. The line through both neighbours is closer to the tangent's slope than the line to the right one"
 curve = np.linspace(-0.2, 2.2, 100)
 figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
 ax.plot(curve, curve**3, color="black", label="the curve")
@@ -435,26 +441,26 @@ for (low, high), color, line, label in (
     ax.plot(curve, low**3 + slope * (curve - low), color=color, linestyle=line, label=label)
 ax.plot(curve, 1 + 3 * (curve - 1), color="C2", label="the tangent at x = 1")
 ax.plot([0, 1, 2], [0, 1, 8], "ko")
-ax.set(xlabel="x", ylabel="f(x)", ylim=(-2.5, 9), title="here h is 1; in earnest it's tiny")
+ax.set(xlabel="x", ylabel="f(x)", ylim=(-2.5, 9), title="drawn with h = 1; in practice, h is tiny")
 ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# The dashed line is nearer to the tangent's direction than the dotted one. This is the **central difference**:
+# The slope of the dashed line is closer to the tangent's than that of the dotted one. It is the **central difference**:
 #
-# $$ \frac{\partial f}{\partial x_i} \approx \frac{f(x + h\,e_i) - f(x - h\,e_i)}{2h} $$
+# $$ \frac{\partial f}{\partial x_i} \approx \frac{f(\ldots, x_i + h, \ldots) - f(\ldots, x_i - h, \ldots)}{2h} $$
 #
-# Here $e_i$ means: only the number $i$ moves. Two evaluations of $f$ for each number is far too slow for training, and
+# Only the number $x_i$ moves; all others stay. Two evaluations of $f$ for every number are far too slow for training, but
 # just right for checking.
 #
 # **Exercise.** Write `numerical_gradient`, for arrays with any number of axes. Compute in `float64`, whatever you are
-# given: a tiny step is easily rounded away. And hand nobody's array back changed.
+# given, because a tiny step is easily rounded away. And leave the caller's array unchanged.
 
 # %% tags=["exercise"]
 def numerical_gradient(f, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
     """Return the gradient of f at x, by central differences, as float64 in the shape of x.
 
-    f takes an array like x and returns one number. x itself is left as it is.
+    f takes an array like x and returns one number. x itself stays unchanged.
     """
     ### BEGIN SOLUTION
     x = np.array(x, np.float64)  # a copy
@@ -475,8 +481,8 @@ def numerical_gradient(f, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
 check(numerical_gradient)
 
 # %% [markdown]
-# Now put your own layer on the scales. The loss here is any sum of its outputs, weighted by `dout`; so `dout` is its
-# gradient for $y$. Formula and measurement should agree.
+# Now put your own layer to the test. As a loss we take the sum of its outputs, weighted by `dout`, so that `dout` is the
+# gradient with respect to $y$. Formula and measurement should agree.
 
 # %%
 x, w, b = rng.normal(size=(5, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)
@@ -490,14 +496,14 @@ for (name, slopes), formula in zip(measured.items(), linear_backward(dout, x, w)
     print(f"{name} agrees to 8 digits: {np.allclose(formula, slopes, rtol=1e-8, atol=1e-8)}")
 
 # %% [markdown]
-# And would it notice a mistake? Never trust a test that you haven't seen fail. Here is a popular one: a mean over the
-# batch where a sum belongs.
+# Would it notice a mistake? Never trust a test that you haven't seen fail. Here is a common mistake: a mean over the batch
+# in place of a sum.
 
 # %%
 np.allclose(dout.mean(axis=0), measured["db"], rtol=1e-8, atol=1e-8)
 
 # %% [markdown]
-# It does. How small should $h$ be? As small as possible, one might think. Look.
+# They don't agree: the check works. How small should $h$ be? As small as possible, you might think. Look.
 
 # %% alt="Error against h on logarithmic axes: three V-shaped curves; central differences in float64 reach lowest"
 h = np.logspace(-14, 0, 60)
@@ -516,17 +522,18 @@ ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# Each curve is a V. On its right arm, $h$ is so large that the curve bends within it. On its left arm, $h$ is so small
-# that the difference of two nearly equal numbers is only rounding noise; where the float32 curve is flat, the whole
-# step is rounded away. The valley of the solid curve lies lowest: both sides, in float64. In float32 one would chase
+# Each curve is roughly a V. On its right arm, $h$ is too large: the function curves within one step. On its left arm, $h$
+# is too small: the difference of two nearly equal numbers is mostly rounding error, and where the float32 curve is flat,
+# the whole step is rounded away. The solid curve, both sides in float64, reaches lowest. In float32 you would be chasing
 # errors that aren't there.
 
 # %% [markdown]
 # ## 8. Choosing among classes
 #
-# A network that reads digits gives ten scores. To say how sure it is, we turn scores into probabilities: take
-# $e^{score}$, which is positive, and divide by the sum. That is the **softmax**. The loss then is $-\log p$ of the
-# *true* class, the **cross-entropy**. The right picture shows why that is a fair price.
+# A network that reads digits gives ten scores, one for each digit. In the field, such scores are called **logits**. To
+# say how sure the network is, we turn them into probabilities: take $\exp(score)$, which is positive, and divide by the
+# sum. That is the **softmax**. The loss is then $-\log p$ of the *true* class, the **cross-entropy**. The plot on the
+# right shows why that is a fair price.
 
 # %% alt="Bars of four scores, bars of their probabilities, and the curve of -log p, which rises steeply towards p = 0"
 scores = np.array([2.0, -1.0, 0.5, 3.0])
@@ -543,13 +550,14 @@ right.set(title="the price, −log p", xlabel="p given to the true class", ylabe
 sns.despine()
 
 # %% [markdown]
-# Sure and right costs nothing. Sure and wrong costs more and more, without limit. And a network that knows nothing yet?
+# Being sure and right costs almost nothing. Being sure and wrong costs more and more, without limit. And what does it
+# cost to know nothing?
 
 # %%
 ask("02-loss-of-guessing")
 
 # %% [markdown]
-# The formula has a catch. Scores around a thousand are nothing unusual when a training goes astray.
+# The formula has a catch. When a training goes wrong, scores around a thousand are nothing unusual.
 
 # %%
 large = np.array([1000.0, 1001.0])
@@ -558,20 +566,20 @@ with np.errstate(all="ignore"):
 naive, np.exp(large - large.max()) / np.exp(large - large.max()).sum()
 
 # %% [markdown]
-# $e^{1000}$ is more than a float can hold, and infinity divided by infinity is no number (`nan`). The second result
-# shows the remedy: subtract the largest score first. Numerator and denominator shrink by the same factor, so the
-# probabilities stay what they are, and nothing overflows.
+# $\exp(1000)$ is too large for a float, and infinity divided by infinity is not a number (`nan`). The second result shows
+# the remedy: subtract the largest score first. That divides numerator and denominator by the same factor, so the
+# probabilities stay the same, and nothing overflows.
 #
-# One danger is left: a tiny $p$ becomes 0, and $\log 0$ is $-\infty$. But we never need to take the log of $p$:
+# One danger remains: a tiny $p$ is rounded to 0, and $\log 0$ is $-\infty$. But we never need to take the log of $p$:
 #
-# $$ \log p_j = s_j - \log \sum_k e^{s_k} \qquad \text{with the shifted scores } s $$
+# $$ \log p_j = z_j - \log \sum_k \exp(z_k) \qquad \text{with the shifted scores } z $$
 #
-# And the gradient? Take the derivative of this line, and something pretty comes out. For each sample it is $p$, minus
-# 1 at the true class. The loss pulls the true score up, and pushes each other one down by its own probability. As the
-# loss is a mean over $N$ samples, all is divided by $N$.
+# And the gradient? Differentiate this line, and the result is simple: for each sample it is $p$, minus 1 at the true
+# class. The loss pulls the true score up, and pushes every other score down by its probability. As the loss is a mean
+# over $N$ samples, everything is divided by $N$.
 #
-# **Exercise.** Write `cross_entropy`, which returns the loss *and* its gradient for the scores. It must hold for
-# scores of any size.
+# **Exercise.** Write `cross_entropy`, which returns the loss *and* its gradient with respect to the scores. It has to
+# work for scores of any size.
 
 # %% tags=["exercise"]
 def cross_entropy(scores: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
@@ -593,7 +601,7 @@ def cross_entropy(scores: np.ndarray, targets: np.ndarray) -> tuple[float, np.nd
 check(cross_entropy)
 
 # %% [markdown]
-# You have a tool now to judge pretty formulas. Use it.
+# You now have a tool for checking simple results like this one. Use it.
 
 # %%
 scores, targets = rng.normal(size=(6, 4)), rng.integers(0, 4, 6)
@@ -603,14 +611,14 @@ np.allclose(gradient, numerical_gradient(lambda s: cross_entropy(s, targets)[0],
 # %% [markdown]
 # ## 9. One step of learning
 #
-# All parts are there. One question is left: from which weights do we start? Why not from zeros?
+# All the parts are there. One question is left: which weights do we start from? Why not zeros?
 
 # %%
 ask("02-all-zeros")
 
 # %% [markdown]
-# And if all weights were the same number, but not zero, all neurons would be equal, and would stay so. From random
-# ones, then. But how large? See how strong a signal is after each of twenty
+# So zeros won't do. Nor would any other number that is the same for all weights: all neurons of a layer would be equal,
+# and would stay equal. So we start from random weights. But how large? See how strong a signal is after each of twenty
 # layers, for three sizes of weights.
 
 # %% alt="Strength of the signal by layer, logarithmic: small weights fade to nothing, large ones explode, He's stay level"
@@ -629,13 +637,52 @@ ax.legend(title="std of the weights", loc="center left", bbox_to_anchor=(1, 0.5)
 sns.despine()
 
 # %% [markdown]
-# Small weights let the signal die, large ones let it explode. Between them lies the size that He and his colleagues
-# found for ReLU: a standard deviation of $\sqrt{2/n_{in}}$. With it, layer after layer hands on what it got. This is
-# **He initialisation**.
+# With small weights the signal dies out, with large ones it explodes. In between is the size that He and his colleagues
+# derived for ReLU in 2015: a standard deviation of $\sqrt{2/n_{in}}$. With it, each layer passes on about as much as it
+# received. This is **He initialisation**.
+#
+# And on the way back? Now we can settle section 3's open question. We send a random gradient back through the same twenty
+# layers, with ReLU and He's weights, and with sigmoids and three sizes of weights.
+
+# %%
+from dl_course.scratch import Linear
+
+
+def way_back(activation, size, depth=20, n=100):
+    """Return the std of a gradient at the output and after each layer on the way back."""
+    x, layers = rng.normal(size=(200, n)), []
+    for _ in range(depth):
+        layers += [Linear(n, n), activation()]
+        layers[-2].params["w"] = rng.normal(0, size, (n, n))
+        x = layers[-1].forward(layers[-2].forward(x))
+    gradient = rng.normal(size=x.shape)
+    strength = [gradient.std()]
+    for layer in layers[::-1]:
+        gradient = layer.backward(gradient)
+        strength.append(gradient.std())
+    return strength[::2]
+
+# %% alt="Strength of the gradient by layers passed, logarithmic: level for ReLU with He's weights and sigmoids with large ones, falling steeply for sigmoids with usual weights"
+figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+for activation, size, style in (
+    (ReLU, np.sqrt(2 / 100), "-"), (Sigmoid, 0.1, ":"), (Sigmoid, 0.4, "-."), (Sigmoid, 1.0, "--"),
+):
+    label = f"{activation.__name__}, {size:.2g}"
+    ax.semilogy(way_back(activation, size), style, label=label)
+ax.set(xlabel="layers passed on the way back", ylabel="std of the gradient", xticks=(0, 5, 10, 15, 20))
+ax.legend(title="std of the weights", loc="center left", bbox_to_anchor=(1, 0.5))
+sns.despine()
+
+# %% [markdown]
+# With weights of the usual size for sigmoids, $1/\sqrt{n_{in}}$ or 0.1, about three quarters of the gradient are lost in
+# every layer: the early layers hardly learn. This is the *vanishing gradient*, which held back deep networks for years.
+# Much larger weights do make up for it. But then the sigmoids are nearly always at one of their flat ends, and what
+# passes comes from the few that happen to be in between. Small weights or large, somebody has to keep the balance. With
+# ReLU, He's formula keeps it in both directions.
 
 # %%
 def new_network(n_in: int, hidden: int, classes: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return the parameters of a two-layer network, with He's initialisation."""
+    """Return the parameters of a two-layer network, with He initialisation."""
     rng = np.random.default_rng(seed)
     return {
         "w1": rng.normal(0, np.sqrt(2 / n_in), (n_in, hidden)),
@@ -648,12 +695,12 @@ def new_network(n_in: int, hidden: int, classes: int, seed: int = 0) -> dict[str
 {name: p.shape for name, p in new_network(n_in=2, hidden=16, classes=2).items()}
 
 # %% [markdown]
-# **Exercise.** Write `training_step`. It goes forward through a linear layer, a ReLU, a second linear layer and the
-# loss; then backward through the same; then it moves every parameter against its gradient. Use the functions that you
+# **Exercise.** Write `training_step`. It goes forward through a linear layer, a ReLU, a second linear layer and the loss;
+# then backward through the same steps; then it moves every parameter against its gradient. Use the functions that you
 # have written.
 #
-# Two warnings. Compute *all* gradients before you move anything. And change the parameters in `params`, for your
-# caller keeps that dictionary: `w1 = w1 - ...` would make a new array under an old name, and change nothing.
+# Two warnings. Compute *all* the gradients before you move anything. And change the arrays in `params` themselves, since
+# your caller keeps that dictionary: `w1 = w1 - ...` would only make a new array under an old name.
 
 # %% tags=["exercise"]
 def training_step(
@@ -683,8 +730,8 @@ def training_step(
 check(training_step)
 
 # %% [markdown]
-# Back to the moons that no line could part. The network has sixteen hidden neurons. We train it, and stop four times
-# to look at what it thinks of the plane.
+# Back to the moons that no line could separate. The network has sixteen hidden neurons. We train it, and stop four times
+# to look at what it makes of the plane.
 
 # %% alt="The plane at four moments of training: first a crooked line, at the end a curve that winds between the moons"
 params, losses = new_network(n_in=2, hidden=16, classes=2), []
@@ -704,11 +751,11 @@ for ax, pause in zip(axes.flat, (0, 20, 200, 3000), strict=True):
 figure.tight_layout()
 
 # %% [markdown]
-# At first the border lies where chance has put it. Soon it is a fair line, and then it begins to bend, until it winds
-# between the moons. Nobody told it how. Look closely: the border is made of straight pieces, and each corner is the
-# bend of a neuron.
+# At first, the boundary is where chance has put it. Then it moves towards a reasonable place and begins to bend, until
+# it winds between the moons. Nobody told it how. Look closely: the boundary is made of straight pieces, and at each
+# corner, one of the neurons bends.
 #
-# The loss of each step is the *learning curve*.
+# The loss at each step gives the *learning curve*.
 
 # %% alt="The loss falls quickly at first, then slowly, over 3000 steps"
 figure, ax = plt.subplots(figsize=(6, 2.6))
@@ -719,11 +766,11 @@ sns.despine()
 # %% [markdown]
 # ## 10. Faster: momentum and Adam
 #
-# Gradient descent has a weakness: long narrow valleys. Across the valley the ground is steep, so the learning rate
-# must be small. Along the valley it is nearly flat, and small steps lead nowhere.
+# Gradient descent has a weakness: long, narrow valleys. Across the valley the ground is steep, so the learning rate has
+# to be small. Along the valley it is nearly flat, and small steps get nowhere.
 #
-# A ball would do better. It has **momentum**: pushes to and fro cancel out, pushes in one direction add up. We keep a
-# *velocity* $v$ for every parameter, of which a share $\mu$ survives each step:
+# A ball would do better. It has **momentum**: pushes back and forth cancel out, pushes in one direction add up. We keep a
+# *velocity* $v$ for every parameter $p$. At each step, a share $\mu$ of it survives, and the gradient $g$ is added:
 #
 # $$ v \leftarrow \mu v + g \qquad p \leftarrow p - \eta v $$
 
@@ -731,13 +778,13 @@ sns.despine()
 ask("02-momentum-speed")
 
 # %% [markdown]
-# **Exercise.** Write `momentum_step`. It returns nothing: it changes `p` and `v` themselves, which your caller keeps.
+# **Exercise.** Write `momentum_step`. It returns nothing: it changes the arrays `p` and `v`, which the caller keeps.
 
 # %% tags=["exercise"]
 def momentum_step(
     p: np.ndarray, v: np.ndarray, gradient: np.ndarray, learning_rate: float, momentum: float
 ) -> None:
-    """Change the velocity v, and with it the parameter p, in place; all have one shape."""
+    """Update the velocity v, then move the parameter p, both in place; all shapes are the same."""
     ### BEGIN SOLUTION
     v *= momentum
     v += gradient
@@ -749,9 +796,13 @@ def momentum_step(
 check(momentum_step)
 
 # %% [markdown]
-# **Adam** goes one step further, and gives each parameter a step size of its own. It keeps two running averages: $m$
-# of the gradient, and $s$ of its square. It moves by $m/\sqrt{s}$, so that steep and flat directions are walked at the
-# same pace. Both averages start at zero and are too small at first; dividing by $1 - \beta^t$ makes up for that.
+# **Adam** goes one step further and gives each parameter a step size of its own. It keeps two running averages: $m$ of
+# the gradient, and $s$ of its square. It moves by $\eta\, m/\sqrt{s}$, so that it makes similar progress in steep and in
+# flat directions. Both averages start at zero and are too small at first; dividing them by $1 - \beta^t$ corrects that.
+#
+# Adam has two ancestors. Adagrad (2011) divides by the square root of the *sum* of all squared gradients so far, so its
+# steps only ever shrink. RMSprop (2012) replaced the sum by a running average. Adam (2015) added the average of the
+# gradient, which acts as momentum.
 
 # %%
 def adam_step(p, m, s, gradient, t, learning_rate, beta1=0.9, beta2=0.999):
@@ -763,13 +814,13 @@ def adam_step(p, m, s, gradient, t, learning_rate, beta1=0.9, beta2=0.999):
 
 
 # %% [markdown]
-# All three in the same narrow valley, with the same number of steps. The star is the lowest point.
+# Here are all three in the same narrow valley, with the same number of steps. The star is the lowest point.
 
 # %%
 steepness = np.array([1.0, 40.0])  # L = ½ · (1·x² + 40·y²), so the gradient is (x, 40·y)
 
 def walk(step, count=60):
-    """Return the places (count + 1, 2) that an optimizer visits."""
+    """Return the points (count + 1, 2) that an optimizer visits."""
     p, v, s, path = np.array([-9.0, 1.0]), np.zeros(2), np.zeros(2), [[-9.0, 1.0]]
     for t in range(1, count + 1):
         step(p, v, s, steepness * p, t)
@@ -782,7 +833,7 @@ walks = {
     "Adam": walk(lambda p, v, s, g, t: adam_step(p, v, s, g, t, learning_rate=0.4)),
 }
 
-# %% alt="Three paths in a narrow valley: plain zigzags and stays short, momentum and Adam come to the star. Right: their losses"
+# %% alt="Three paths in a narrow valley: plain descent zigzags and stops short, momentum and Adam reach the star. Right: their losses"
 figure = plt.figure(figsize=(9, 4.2), layout="constrained")
 axes = figure.subplot_mosaic([["plain", "loss"], ["momentum", "loss"], ["Adam", "loss"]])
 xs, ys = np.meshgrid(np.linspace(-10, 4, 80), np.linspace(-1.6, 1.6, 60))
@@ -798,15 +849,15 @@ axes["loss"].set(xlabel="step", ylabel="loss")
 _ = axes["loss"].legend()
 
 # %% [markdown]
-# Plain descent zigzags across the valley and crawls along it. Momentum overshoots and swings back, and yet it is far
-# ahead. Adam doesn't care that one direction is forty times steeper. Which is best? That depends on the landscape: try
-# it out, always.
+# Plain descent zigzags across the valley and crawls along it. Momentum overshoots and swings back, and still gets far
+# ahead. Adam doesn't care that one direction is forty times as steep. Which is best? That depends on the landscape, and on
+# the learning rates, which were picked by hand here: always try.
 
 # %% [markdown]
 # ## 11. Your functions as a package
 #
-# From here on we use `dl_course.scratch`. It holds what you have written, dressed as objects: a layer keeps its own
-# parameters, and remembers on the way forward what it needs on the way back.
+# From here on we use `dl_course.scratch`. It holds what you have written, in the form of objects: a layer keeps its own
+# parameters, and on the way forward it remembers what it will need on the way back.
 #
 # | you wrote | the package has |
 # | --- | --- |
@@ -817,10 +868,10 @@ _ = axes["loss"].legend()
 # | the order of calls in `training_step` | `Sequential` |
 # | `momentum_step`, and `adam_step` | `SGD`, `Adam` |
 #
-# Are they really the same? We build one network twice, with the same weights, and let both take ten steps.
+# Are they really the same? We build the same network twice, with the same weights, and let both take ten steps.
 
 # %%
-from dl_course.scratch import SGD, CrossEntropyLoss, Linear, Sequential, gradient_check
+from dl_course.scratch import SGD, CrossEntropyLoss, Sequential, gradient_check
 
 params = new_network(n_in=2, hidden=16, classes=2)
 model = Sequential(Linear(2, 16), ReLU(), Linear(16, 2))
@@ -837,8 +888,8 @@ print(f"loss: {yours:.6f} and {theirs:.6f}")
 [np.allclose(p, q) for p, q in zip(params.values(), model.params.values(), strict=True)]
 
 # %% [markdown]
-# The same loss, the same four parameters. And the whole network passes the gradient check in one line: every weight of
-# it was moved, up and down. (A parameter called `2.w` is the `w` of layer 2.)
+# The losses are the same, and so are all four parameters. One more line puts the whole network through the gradient
+# check, moving each of its weights up and down. (The parameter called `2.w` is the `w` of layer 2.)
 
 # %% tags=["nbval-ignore-output"]
 gradient_check(model, points[:20])
@@ -846,9 +897,9 @@ gradient_check(model, points[:20])
 # %% [markdown]
 # ## 12. Reading handwriting
 #
-# Now in earnest: pictures of handwritten digits, 28 × 28 pixels. We use **MNIST** if it is on your disk or can be
-# fetched. If not, the course's own small collection of real digits stands in, and the cell says so. All that is said
-# below holds for both.
+# Now for real: pictures of handwritten digits, 28 × 28 pixels. We use **MNIST** if it is on your disk or can be
+# downloaded. If not, a small collection of real digits that needs no download stands in, and the cell says so. What is
+# said below holds for both.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.data import load
@@ -868,19 +919,20 @@ x_val, y_val = rows_and_labels("val")
 print(f"{parts['train']}; {len(x_val):,} to validate, {len(parts['test']):,} to test")
 
 # %% [markdown]
-# Three parts. We learn from the first. The second tells us, while we try things out, how well we do. The third is for
-# the very end, and used once: a test that one has practised for tests nothing.
+# There are three parts. The network learns from the first, the *training* set. While we try things out, the second, the
+# *validation* set, tells us how well they work. The third, the *test* set, is for the very end and is used once: the more
+# often you choose by it, the less its result means.
 #
-# The network has 784 inputs, one for each pixel; 100 hidden neurons; and 10 scores. In each step it sees a **batch**
-# of 64 pictures, not all of them. The gradient is then a bit noisy, and a step far cheaper. One pass over all pictures
-# is an **epoch**.
+# The network has 784 inputs, one for each pixel; 100 hidden neurons; and 10 outputs, the logits. At each step it sees a
+# **batch** of 64 pictures instead of all of them. That makes the gradient a bit noisy, and the step far cheaper. One pass
+# through all the training pictures is an **epoch**.
 
 # %%
 from dl_course.scratch import Adam, evaluate
 
 
 def train(model, optimizer, epochs, batch_size=64, seed=0):
-    """Return the mean loss of each epoch, and the validation's loss and accuracy after it."""
+    """Return, for each epoch, the mean training loss, and validation loss and accuracy after it."""
     rng, loss, history = np.random.default_rng(seed), CrossEntropyLoss(), []
     for _ in range(epochs):
         total, order = 0.0, rng.permutation(len(x))
@@ -894,8 +946,8 @@ def train(model, optimizer, epochs, batch_size=64, seed=0):
 
 
 # %% [markdown]
-# This is the whole of deep learning's daily bread: shuffle, forward, loss, backward, step. Three optimizers now start
-# from the same weights. (With fewer pictures we go over them more often, so that there are enough steps.)
+# This is what nearly every training in deep learning does: shuffle, forward, loss, backward, step. Three optimizers now
+# start from the same weights. (With fewer pictures, we go through them more often, so that there are enough steps.)
 
 # %% tags=["nbval-ignore-output"]
 def new_model():
@@ -912,11 +964,11 @@ models, histories = {}, {}
 for name, optimizer in optimizers.items():
     models[name] = new_model()
     histories[name] = train(models[name], optimizer(models[name]), epochs)
-    print(f"{name:<10} {histories[name][-1]['accuracy']:.1%} of the validation digits are read")
+    print(f"{name:<10} {histories[name][-1]['accuracy']:.1%} of {len(y_val):,} validation digits are right")
 
 # %% [markdown]
-# The curves tell more than the last number. Left, the loss on the pictures that the network learns from; right, on
-# pictures that it has never seen.
+# The curves say more than the last number. On the left is the loss on the pictures that the network learns from; on the
+# right, the loss on pictures that it has never seen.
 
 # %% tags=["nbval-ignore-output"] alt="Learning curves of plain descent, momentum and Adam: loss in training and on unseen pictures, by epoch"
 figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
@@ -931,26 +983,28 @@ axes[0].legend()
 sns.despine()
 
 # %% [markdown]
-# On the left, momentum comes down fastest. On the right, its lead has shrunk, or is gone: what it gained beyond the
-# others, it gained in part, or wholly, on pictures that it knows. Chapter 04 is about that gap.
+# On the left, momentum ends lowest. On the right, its lead has shrunk or is gone: part of what it gained, it gained only on
+# pictures that it knows. Chapter 04 is about that gap. (One run each is not a contest between optimizers. That takes
+# several seeds, and a rate chosen for each; chapter 07 shows how.)
 #
-# What have the hidden neurons learned? Each has one weight for each pixel, so its weights are a picture. Red pixels
-# speak for it, blue ones against it.
+# What have the hidden neurons learned? Each has one weight for each pixel, so its weights form a picture. Much of it is
+# still the random numbers that it started from, so we show what training has *added*: red pixels came to speak for the
+# neuron, blue ones against it.
 
-# %% tags=["nbval-ignore-output"] alt="Weights of 20 hidden neurons as pictures: red and blue spots and strokes in the middle, noise in the corners"
-w = models["momentum"].layers[0].params["w"]  # (784, 100)
-strongest = np.argsort(-w.std(axis=0))[:20]
-limit = np.abs(w[:, strongest]).max()
+# %% tags=["nbval-ignore-output"] alt="What training added to the weights of 20 hidden neurons, as pictures: red and blue strokes and spots in the middle, exactly zero in the corners"
+added = models["momentum"].layers[0].params["w"] - new_model().layers[0].params["w"]  # (784, 100)
+most = np.argsort(-added.std(axis=0))[:20]
+limit = np.quantile(np.abs(added[:, most]), 0.995)
 figure, axes = plt.subplots(2, 10, figsize=(9, 2.1), layout="constrained")
-for ax, neuron in zip(axes.flat, strongest, strict=True):
+for ax, neuron in zip(axes.flat, most, strict=True):
     scale = {"vmin": -limit, "vmax": limit, "interpolation": "nearest"}
-    drawn = ax.imshow(w[:, neuron].reshape(28, 28), cmap="RdBu_r", **scale)
+    drawn = ax.imshow(added[:, neuron].reshape(28, 28), cmap="RdBu_r", **scale)
     ax.axis("off")
-_ = figure.colorbar(drawn, ax=axes, label="weight", shrink=0.9)
+_ = figure.colorbar(drawn, ax=axes, label="added", shrink=0.9, extend="both")
 
 # %% [markdown]
-# Spots and strokes: "ink here, and none beside it". Nobody asked for that. In the corners, where there is hardly ever
-# any ink, the weights are still the noise that they started from.
+# Strokes and spots: ink here, and none beside it. Nobody asked for that. In the corners, where no training picture has
+# any ink, nothing was added: an input of 0 gives its weight a gradient of 0.
 #
 # And now the test, once, with the network that did best in validation.
 
@@ -961,31 +1015,169 @@ scores = models[best].forward(x_test)
 p = np.exp(scores - scores.max(axis=1, keepdims=True))
 p /= p.sum(axis=1, keepdims=True)
 answer, sure = p.argmax(axis=1), p.max(axis=1)
-print(f"test, with {best}: {np.mean(answer == y_test):.2%} of {len(y_test):,} digits are read")
+print(f"test, with {best}: {np.mean(answer == y_test):.2%} of {len(y_test):,} digits are right")
 
 # %% [markdown]
-# Here are the errors about which it was most sure: its answer, how sure it was, and the truth.
+# These are the mistakes that it was most sure of: its answer, how sure it was, and the truth.
 
-# %% tags=["nbval-ignore-output"] alt="Up to ten misread digits with the answer, how sure it was, and the truth; most are badly written"
+# %% tags=["nbval-ignore-output"] alt="Up to ten misread digits, each with the network's answer, how sure it was, and the truth"
 wrong = np.flatnonzero(answer != y_test)
 worst = wrong[np.argsort(-sure[wrong])][:10]
-figure, axes = plt.subplots(1, 10, figsize=(9, 1.6))
-for ax, i in zip(axes, worst, strict=False):
+figure, axes = plt.subplots(1, len(worst), figsize=(0.9 * len(worst), 1.6), squeeze=False)
+for ax, i in zip(axes.flat, worst, strict=True):
     ax.imshow(x_test[i].reshape(28, 28), cmap="gray")
     ax.set_title(f"{answer[i]}? ({sure[i]:.0%})\nit's {y_test[i]}", fontsize=8)
-for ax in axes:
     ax.axis("off")
 
 # %% [markdown]
-# Some of them would give you pause, too. Others wouldn't: the network looks at pixels in fixed places, and a digit
-# that is slanted or shifted is a new picture to it. Chapter 03 builds networks that don't mind.
+# Some of them would give you pause, too; others wouldn't. The network has a weight for each pixel, so a digit that is
+# shifted by two pixels is a very different picture to it. Is that so bad? Let's shift the test pictures and see.
+
+# %% tags=["nbval-ignore-output"]
+pictures = x_test.reshape(-1, 28, 28)
+for shift in range(5):
+    shifted = np.zeros_like(pictures)
+    shifted[:, :, shift:] = pictures[:, :, : 28 - shift]
+    read = models[best].forward(shifted.reshape(len(pictures), -1)).argmax(axis=1)
+    print(f"shifted to the right by {shift} pixels: {np.mean(read == y_test):.0%} right")
 
 # %% [markdown]
-# ## 13. The same network in PyTorch
+# A few pixels are enough to confuse it, and every shifted digit is as easy for you as before. Chapter 03 builds networks
+# that suffer much less from this, and finds out what they owe it to.
 #
-# You have done by hand what PyTorch does for you. It remembers each step on the way forward, and walks the chain back
-# when you call `backward()`. Here is our network in its words, with our weights. The one thing to mind: PyTorch keeps
-# `w` transposed.
+# ### A promise from chapter 01
+#
+# We said that networks learn faster from standardized inputs. Now you can measure it. The same network, with the same
+# small set of pictures, learns from pixels from 0 to 255, from 0 to 1, and standardized. As each may need a learning rate
+# of its own, we try six. The band is the range of three seeds.
+
+# %%
+def loss_after(x, rate, seed, epochs=2):
+    """Return the mean loss of the last epoch of plain gradient descent."""
+    rng, loss, losses = np.random.default_rng(seed), CrossEntropyLoss(), []
+    model = Sequential(Linear(784, 100, seed=seed), ReLU(), Linear(100, 10, seed=seed + 100))
+    optimizer = SGD(model, learning_rate=rate)
+    for _ in range(epochs):
+        losses = []
+        for batch in np.array_split(rng.permutation(len(x)), len(x) // 64):
+            losses.append(loss.forward(model.forward(x[batch]), y[batch]))
+            model.backward(loss.backward())
+            optimizer.step()
+    return np.mean(losses)
+
+
+# %% tags=["nbval-ignore-output"] alt="Loss after two epochs by learning rate, for three scalings: the standardized pixels reach the lowest loss, those from 0 to 255 the highest, at a rate a thousand times smaller"
+few = x[:1200]
+scalings = {"0 to 255": 255 * few, "0 to 1": few, "standardized": (few - few.mean()) / few.std()}
+rates = 10.0 ** np.array([-5, -4, -3, -2, -1, 0])
+figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+for (name, scaled), style in zip(scalings.items(), (":", "--", "-"), strict=True):
+    with np.errstate(all="ignore"):  # too high a rate may overflow
+        table = np.array([[loss_after(scaled, rate, seed) for rate in rates] for seed in range(3)])
+    ax.loglog(rates, np.median(table, axis=0), f"o{style}", label=name)
+    ax.fill_between(rates, table.min(axis=0), table.max(axis=0), alpha=0.2)
+    print(f"{name:<13} lowest loss {np.median(table, axis=0).min():.2f}")
+ax.axhline(np.log(10), color="grey", linewidth=0.8, label="guessing")
+ax.set(xlabel="learning rate", ylabel="loss after 2 epochs", ylim=(0.1, 30))
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+sns.despine()
+
+# %% [markdown]
+# With its best rate, each scaling learns something. But after the same number of steps, the standardized pixels are
+# furthest ahead, and the rate that suits them is an ordinary one; with pixels up to 255 it has to be about a thousand
+# times smaller. The reason is section 10's valley: inputs that are large, or all positive, make the landscape steep in
+# some directions and flat in others.
+
+# %% [markdown]
+# ## 13. What PyTorch remembers: autograd
+#
+# You have done by hand what PyTorch does for you. Its *autograd* records each step on the way forward and applies the
+# chain rule on the way back. Here is section 6's network again. `requires_grad=True` marks what we want gradients for.
+
+# %%
+w = torch.tensor(0.8, requires_grad=True)
+b = torch.tensor(0.5, requires_grad=True)
+loss = (torch.relu(w * 2.0 + b) - 1.0) ** 2
+loss.backward()
+w.grad, b.grad
+
+# %% [markdown]
+# These are your `d_w` and `d_b`. Each tensor that came out of a computation knows the step that made it, its `grad_fn`,
+# and each step knows the steps before it. Together they form a **graph**. In section 6 it was a chain. But a value may be
+# used twice, and then the graph has a **branch**:
+
+# %%
+w = torch.tensor(3.0, requires_grad=True)
+h = 2 * w
+out = h * h + 5 * h
+
+
+def show_graph(step, depth=0):
+    """Print a step of the graph, and below it the steps before it."""
+    print("    " * depth + type(step).__name__)
+    for before, _ in step.next_functions:
+        if before is not None:
+            show_graph(before, depth + 1)
+
+
+show_graph(out.grad_fn)
+
+# %% [markdown]
+# Read it from the top: the sum was made from two products. The first, `h * h`, has `h` on both sides; the second,
+# `5 * h`, has it once. The innermost step is `2 * w`, and `AccumulateGrad` is where a gradient is stored. Three paths lead
+# from `out` back to `w`. What reaches `w` along them is added up, as in every layer that you wrote:
+#
+# $$ \frac{d\,out}{dw} = \underbrace{2h}_{\text{from } h \cdot h} \cdot\, 2 \;+\; \underbrace{5}_{\text{from } 5h} \cdot\, 2 $$
+
+# %%
+out.backward()
+w.grad.item(), (2 * h * 2 + 5 * 2).item()
+
+# %% [markdown]
+# "Accumulate" is meant literally: a new gradient is *added* to what `.grad` already holds. That is right for branches,
+# and a trap for loops. Suppose we compute and call `backward()` twice:
+
+# %%
+ask("02-accumulate")
+
+# %%
+w = torch.tensor(3.0, requires_grad=True)
+for _ in range(2):
+    (w**2).backward()
+    print(w.grad)
+
+# %% [markdown]
+# So each step of a training has to begin with empty gradients; PyTorch's optimizers have `zero_grad()` for that. (Your
+# `linear_backward` returned new arrays, so you never had the problem.)
+#
+# Twice you'll want to compute *without* a record. First, when you move the parameters: the update isn't part of the
+# network, and PyTorch refuses to record it.
+
+# %%
+try:
+    w -= 0.1 * w.grad
+except RuntimeError as error:
+    print(error)
+with torch.no_grad():
+    w -= 0.1 * w.grad
+w
+
+# %% [markdown]
+# Inside `torch.no_grad()` nothing is recorded. It is also what you want whenever you only need predictions, since the
+# record costs memory. Second, when you take a result out of the graph, to plot it or keep it: `detach()` returns the
+# same numbers without their record. The *same* numbers: the memory is shared. Watch `w`.
+
+# %%
+outside = w.detach()
+outside += 100
+w
+
+# %% [markdown]
+# `w` has changed, too. If you want numbers of your own, add `.clone()`.
+#
+# ## 14. The same network in PyTorch
+#
+# Here is our network in PyTorch, with our weights. Mind one thing: PyTorch keeps `w` transposed, as (outputs, inputs).
 
 # %%
 from torch import nn
@@ -1002,7 +1194,7 @@ def in_torch(model, dtype=torch.float32):
 
 
 # %% [markdown]
-# The same 64 pictures go through both. PyTorch, too, leaves the gradients where the parameters are.
+# The same 64 pictures go through both networks, in float64.
 
 # %%
 wide = {"dtype": np.float64}
@@ -1018,7 +1210,7 @@ their_loss = nn.CrossEntropyLoss()(twin(torch.from_numpy(pictures)), torch.from_
 their_loss.backward()
 
 # %% [markdown]
-# Do they agree, each single one of them, to a millionth?
+# Do the gradients agree, every single one, to a millionth?
 
 # %%
 theirs = {"0.w": twin[0].weight.grad.T, "0.b": twin[0].bias.grad}
@@ -1029,11 +1221,10 @@ for name, gradient in ours.grads.items():
     print(f"{name}: {gradient.size:,} gradients, all within a millionth: {furthest < 1e-6}")
 
 # %% [markdown]
-# All of them. There is no magic in `backward()`: it's the chain rule that you wrote.
+# All of them do. There is no magic in `backward()`: it is the chain rule that you wrote.
 #
-# Last, let PyTorch train from the same start, with the same batches in the same order. It may use a graphics card if
-# you have one. Each line has its counterpart in our `train`; `zero_grad` is new, because PyTorch *adds* new gradients
-# to old ones.
+# Finally, let PyTorch train from the same start, with the same batches in the same order, on a graphics card if you have
+# one. Each line has its counterpart in our `train`; only `zero_grad` is new.
 
 # %%
 def train_in_torch(model, inputs, truths, epochs, batch_size=64, seed=0):
@@ -1052,7 +1243,7 @@ def train_in_torch(model, inputs, truths, epochs, batch_size=64, seed=0):
     return means
 
 
-# %% tags=["nbval-ignore-output"] alt="Two learning curves, NumPy as a wide line and PyTorch as dots on it: they coincide"
+# %% tags=["nbval-ignore-output"] alt="Two learning curves, NumPy as a wide line and PyTorch as dots on top of it: they coincide"
 from dl_course.runtime import pick_device
 
 device = pick_device()
@@ -1069,19 +1260,19 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# The dots lie on the line. Over very many steps roundings would drift apart a little, and the two would still tell the
-# same story. What you have built *is* a neural network. From now on, PyTorch does the arithmetic, and you know what it
-# does.
+# The dots lie on the line. Over very many steps, rounding errors would make the two drift apart a little. What you have
+# built *is* a neural network. From now on, PyTorch does the arithmetic, and you know what it does.
 
 # %% [markdown]
 # ## Summary
 #
-# - A layer is `x @ w + b`. Without a bend between them, many layers are one.
-# - Backpropagation is the chain rule, walked backward once. Each gradient has the shape of its array.
+# - A linear layer is `x @ w + b`. Without an activation function between them, many layers are one.
+# - Backpropagation is the chain rule, applied from the loss backward, once. Each gradient has the shape of its array.
 # - Check gradients with central differences, in float64, and see the check fail once.
-# - Subtract the largest score before `exp`, and never take the log of a probability that may be 0.
-# - Start from He's weights. Try the learning rate first; then momentum or Adam.
-# - PyTorch's mean squared error divides by all numbers, and its `Linear` keeps `w` transposed.
+# - Subtract the largest logit before `exp`, and never take the log of a probability that may be 0.
+# - Start from He's weights. Tune the learning rate first; then try momentum or Adam.
+# - Standardize the inputs, with the training set's mean and standard deviation.
+# - Autograd records a graph. Gradients add up in `.grad`; `no_grad` records nothing; `detach` shares its memory.
 #
 # ## Check yourself
 
@@ -1092,8 +1283,9 @@ progress("02")
 # ## Further reading
 #
 # - Michael Nielsen: *Neural Networks and Deep Learning*, chapters 1 and 2
-# - 3Blue1Brown: *Neural networks*, a series of films; the third and fourth are about backpropagation
+# - 3Blue1Brown: *Neural networks*, a video series; the third and fourth parts are about backpropagation
 # - Goodfellow, Bengio, Courville: *Deep Learning*, chapters 4 (numerical computation) and 6 (feedforward networks)
 # - Karpathy: *micrograd*, backpropagation in a hundred lines of Python
+# - PyTorch documentation: *Autograd mechanics*
 # - He et al.: *Delving Deep into Rectifiers* (ICCV 2015); Kingma and Ba: *Adam* (ICLR 2015)
 # - Goh: *Why Momentum Really Works* (Distill, 2017)

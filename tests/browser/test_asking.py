@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 def test_questions_are_answered_by_keyboard_in_jupyterlab(lab, page):
     choices = find_question("02-all-zeros").options
-    sources = ["from dl_course import ask\n\nask('02-all-zeros')", "ask('02-layer-shape')"]
+    sources = ["from dl_course import ask\n\nask('02-all-zeros')", "ask('02-weight-gradient')"]
     cells = [nbformat.v4.new_code_cell(source, id=f"ask-{i}") for i, source in enumerate(sources)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -29,7 +29,7 @@ def test_questions_are_answered_by_keyboard_in_jupyterlab(lab, page):
     page.locator(".ask-status", has_text=f": {choices['c']}").wait_for(timeout=30_000)
 
     page.locator(".ask-entries input").focus()
-    page.keyboard.type("200, 16")
+    page.keyboard.type("784, 100")
     page.keyboard.press("Enter")
-    page.locator(".ask-status", has_text="✓ Right: (200, 16)").wait_for(timeout=30_000)
-    assert "One row for each point" in page.locator(".ask-explanation").last.inner_text()
+    page.locator(".ask-status", has_text="✓ Right: (784, 100)").wait_for(timeout=30_000)
+    assert "A gradient has the shape of its array" in page.locator(".ask-explanation").last.inner_text()

@@ -139,13 +139,13 @@ def _(model, trainable_only=False):
     return sum(value.numel() for value in model.state_dict().values())
 
 
-@wrong("count_parameters", "share twice")
+@wrong("count_parameters", "counted a shared weight twice")
 def _(model, trainable_only=False):
     named = model.named_parameters(remove_duplicate=False)
     return sum(p.numel() for _, p in named if p.requires_grad or not trainable_only)
 
 
-@wrong("count_parameters", "trainable_only changes nothing")
+@wrong("count_parameters", "trainable_only makes no difference")
 def _(model, trainable_only=False):
     return sum(p.numel() for p in model.parameters())
 
@@ -199,7 +199,7 @@ def _(n, share, seed):
     return order[:size], order[size:]
 
 
-@wrong("seeded_split", "another split the second time")
+@wrong("seeded_split", "a different split the second time")
 def _(n, share, seed):
     generator = torch.Generator()
     generator.seed()

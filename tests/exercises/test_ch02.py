@@ -21,7 +21,7 @@ def _(x, w, b):
     return np.dot(x, w)
 
 
-@wrong("linear_forward", "fits without a transpose")
+@wrong("linear_forward", "needs no transpose")
 def _(x, w, b):
     return x @ w.T + b
 
@@ -31,7 +31,7 @@ def _(x, w, b):
     return w @ x + b
 
 
-@wrong("linear_forward", "number by number")
+@wrong("linear_forward", "element by element")
 def _(x, w, b):
     return x * w + b
 
@@ -84,12 +84,12 @@ def _(x):
     return np.max(x, 0)
 
 
-@wrong("relu", "ask about the whole array at once")
+@wrong("relu", "ask about the whole array")
 def _(x):
     return x if x > 0 else 0
 
 
-@wrong("relu", "ask about the whole array at once")
+@wrong("relu", "ask about the whole array")
 def _(x):
     return max(0, x)
 
@@ -134,7 +134,7 @@ def _(dout, x, w):
     return dout @ w.T, dout.T @ x, dout.sum(axis=0)
 
 
-@wrong("linear_backward", "needs the transpose of w")
+@wrong("linear_backward", "takes the transpose of w")
 def _(dout, x, w):
     return dout @ w, x.T @ dout, dout.sum(axis=0)
 
@@ -154,7 +154,7 @@ def _(dout, x, w):
     return dout @ w.T, x.T @ dout / len(x), dout.mean(axis=0)
 
 
-@wrong("linear_backward", "in another order")
+@wrong("linear_backward", "in the wrong order")
 def _(dout, x, w):
     return x.T @ dout, dout.sum(axis=0), dout @ w.T
 
@@ -214,7 +214,7 @@ def _(f, x, h=1e-5):
     return gradient
 
 
-@wrong("numerical_gradient", "all numbers at once")
+@wrong("numerical_gradient", "all the numbers at once")
 def _(f, x, h=1e-5):
     return (f(x + h) - f(x - h)) / (2 * h)
 
@@ -421,7 +421,7 @@ def _gradients(params, x, targets):
     return loss.item(), {name: leaf.grad.numpy() for name, leaf in leaves.items()}
 
 
-@wrong("training_step", "went through the ReLU unchanged")
+@wrong("training_step", "passed the ReLU unchanged")
 def _(params, x, targets, learning_rate):
     hidden = np.maximum(x @ params["w1"] + params["b1"], 0)
     scores = hidden @ params["w2"] + params["b2"]
@@ -447,7 +447,7 @@ def _(params, x, targets, learning_rate):
     return loss
 
 
-@wrong("training_step", "the two are then only one")
+@wrong("training_step", "the two are only one")
 def _(params, x, targets, learning_rate):
     hidden = x @ params["w1"] + params["b1"]
     scores = hidden @ params["w2"] + params["b2"]
@@ -546,7 +546,7 @@ def _(p, v, gradient, learning_rate, momentum):
     p -= v
 
 
-@wrong("momentum_step", "renew v first")
+@wrong("momentum_step", "update v first")
 def _(p, v, gradient, learning_rate, momentum):
     p -= learning_rate * v
     v *= momentum

@@ -28,18 +28,18 @@ class Standardize(Exercise):
     hints = (
         "Which axes belong to one channel? In (N, C, H, W) that is all but the second: dim=(0, 2, 3).",
         "`images.mean(dim=(0, 2, 3), keepdim=True)` has shape (1, C, 1, 1) and broadcasts back.",
-        "Whole numbers have no mean: start with `images.float()`. Then replace a deviation of 0 by 1.",
+        "PyTorch takes no mean of whole numbers: start with `images.float()`. Replace a deviation of 0 by 1.",
     )
     reference = staticmethod(lambda images: _standardized(images, (0, 2, 3)))
     mistakes: ClassVar = {
         "you used one mean and one std for all channels; each channel has its own": lambda images: (
             _standardized(images, (0, 1, 2, 3))
         ),
-        "you standardized each picture by itself; the mean goes over the whole batch": lambda images: (
+        "you standardized each picture by itself; take the mean over the whole batch": lambda images: (
             _standardized(images, (2, 3))
         ),
-        "you kept a mean for every pixel; it goes over the pixels of a channel too": lambda images: (
-            _standardized(images, (0,))
+        "you took a mean for each pixel; average over a channel's pixels, too": lambda images: _standardized(
+            images, (0,)
         ),
         "you divided by N − 1; ask for the plain standard deviation with correction=0": lambda images: (
             _standardized(images, (0, 2, 3), 1)
@@ -70,7 +70,7 @@ class Standardize(Exercise):
         }
         yield {"about": "a batch of one picture", "images": pictures(1, 2)}
         whole = rng.integers(0, 256, (int(rng.integers(2, 5)), 3, 4, 5)).astype(np.uint8)
-        yield {"about": "whole numbers from 0 to 255 (uint8), as files have them", "images": whole}
+        yield {"about": "whole numbers from 0 to 255 (uint8), as in image files", "images": whole}
         flat = pictures(3, 2)
         flat[:, int(rng.integers(2))] = 7
         yield {"about": "one channel is the same everywhere", "images": flat}
@@ -82,7 +82,7 @@ class PairwiseDistances(Exercise):
     name = "pairwise_distances"
     hints = (
         "Give a the shape (N, 1, D) and b the shape (1, M, D): their difference broadcasts to (N, M, D).",
-        "`a[:, None]` inserts an axis of length one. Then square, sum over the last axis, take the root.",
+        "`a[:, None]` inserts an axis of length 1. Then square, sum over the last axis, take the root.",
     )
     not_allowed = ("loop", "cdist", "pairwise_distance", "vmap")
     reference = staticmethod(lambda a, b: (a[:, None] - b[None]).pow(2).sum(-1).sqrt())
@@ -140,23 +140,23 @@ class CountParameters(Exercise):
 
     name = "count_parameters"
     hints = (
-        "`model.parameters()` yields every parameter once, also one that two layers share.",
-        "`p.numel()` is how many numbers a parameter holds, `p.requires_grad` whether it is trained.",
+        "`model.parameters()` yields each parameter once, even if two layers share it.",
+        "`p.numel()` is the number of values in a parameter; `p.requires_grad` says whether it is trained.",
     )
     reference = staticmethod(_count)
     mistakes: ClassVar = {
         "you counted tensors; count the numbers in them, with numel()": lambda model, trainable_only=False: (
             sum(p.requires_grad or not trainable_only for p in model.parameters())
         ),
-        "you counted buffers too: BatchNorm's running averages are state, but no parameters": partial(
+        "you counted buffers, too: BatchNorm's running averages are state, not parameters": partial(
             _count_state, once=True
         ),
         "state_dict() has buffers too, and shared weights twice; parameters() has each once": _count_state,
-        "you counted a weight that two layers share twice": _count_twice,
-        "trainable_only changes nothing: leave out what has requires_grad=False": (
+        "you counted a shared weight twice, once for each of its layers": _count_twice,
+        "trainable_only makes no difference: leave out parameters with requires_grad=False": (
             lambda model, trainable_only=False: _count(model)
         ),
-        "frozen parameters are parameters too, unless trainable_only is asked for": (
+        "frozen parameters count, too, unless trainable_only is set": (
             lambda model, trainable_only=False: _count(model, True)
         ),
         "you left out the biases": _count_matrices,
@@ -167,7 +167,7 @@ class CountParameters(Exercise):
             widths = [int(width) for width in rng.integers(2, 30, int(rng.integers(3, 6)))]
             return {"about": about, "widths": widths, "frozen": frozen, "tied": tied, "batchnorm": batchnorm}
 
-        yield network("a plain multi-layer perceptron")
+        yield network("a plain network of linear layers")
         yield network("its first layer is frozen", frozen=1)
         yield network("it has BatchNorm, with running averages", batchnorm=True)
         yield network("two layers share one weight", tied=True)
@@ -179,7 +179,7 @@ class SeededSplit(Exercise):
     name = "seeded_split"
     hints = (
         "`torch.randperm(n)` shuffles all indices; cutting it in two gives two parts without overlap.",
-        "A generator of your own disturbs nobody: `torch.Generator().manual_seed(seed)`.",
+        "Use a generator of your own and leave the global one alone: `torch.Generator().manual_seed(seed)`.",
         "`torch.randperm(n, generator=g)`; the validation part has round(n * share) members.",
     )
 
@@ -191,7 +191,7 @@ class SeededSplit(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         yield {
-            "about": "a hundred pictures, a fifth aside",
+            "about": "a hundred pictures, a fifth for validation",
             "n": 100,
             "share": 0.2,
             "seed": int(rng.integers(1000)),
@@ -204,7 +204,7 @@ class SeededSplit(Exercise):
             "seed": int(rng.integers(1000)),
         }
         yield {
-            "about": "no pictures aside",
+            "about": "nothing for validation",
             "n": int(rng.integers(20, 60)),
             "share": 0.0,
             "seed": int(rng.integers(1000)),
@@ -225,7 +225,7 @@ class SeededSplit(Exercise):
                 "split",
                 f"{len(everything)} indices",
                 f"0 to {n - 1}, each once",
-                "every index belongs into one part, once",
+                "each index belongs in exactly one part",
             )
         if len(val) != size:
             swapped = (
@@ -239,14 +239,14 @@ class SeededSplit(Exercise):
                 "again",
                 outputs["again"],
                 outputs["split"],
-                "the same seed gave another split the second time",
+                "the same seed gave a different split the second time",
             )
         if size and outputs["another seed"] == outputs["split"]:
             unmoved = sorted(val) in (list(range(size)), list(range(n - size, n)))
             why = (
                 "nothing is shuffled: the data may be sorted by class"
                 if unmoved
-                else "another seed gave the same split"
+                else "a different seed gave the same split"
             )
             return Difference("another seed", "the same split", "another split", why)
         expected = self.outputs_of(SeededSplit.reference, case)["random numbers"]

@@ -31,9 +31,9 @@ class LinearForward(Exercise):
     reference = staticmethod(lambda x, w, b: x @ w + b)
     mistakes: ClassVar = {
         "the bias is missing": lambda x, w, b: x @ w,
-        "w comes as (n_in, n_out), so x @ w fits without a transpose": lambda x, w, b: x @ w.T + b,
+        "w is (n_in, n_out) here, so x @ w needs no transpose": lambda x, w, b: x @ w.T + b,
         "the order matters: each row of x meets the columns of w, x @ w": lambda x, w, b: w @ x + b,
-        "* multiplies number by number; a layer is a matrix product, @": lambda x, w, b: x * w + b,
+        "* multiplies element by element; a layer is a matrix product, @": lambda x, w, b: x * w + b,
         "b has a number for each output: add it as a row": lambda x, w, b: x @ w + b[:, None],
     }
 
@@ -45,12 +45,14 @@ class ReLU(Exercise):
     """ReLU without touching your input."""
 
     name = "relu"
-    hints = ("`np.maximum(a, b)` compares number by number, and makes a new array.",)
+    hints = ("`np.maximum(a, b)` compares element by element, and returns a new array.",)
     reference = staticmethod(lambda x: np.maximum(x, 0))
     mistakes: ClassVar = {
         "you took the absolute value; negative numbers become zero": np.abs,
-        "np.max finds the largest along an axis; np.maximum goes number by number": lambda x: np.max(x, 0),
-        "max and if ask about the whole array at once; np.maximum goes number by number": lambda x: max(x, 0),
+        "np.max finds the largest along an axis; np.maximum compares element by element": lambda x: np.max(
+            x, 0
+        ),
+        "max and if ask about the whole array; np.maximum compares element by element": lambda x: max(x, 0),
         "that is the mask, 1 where x > 0; ReLU keeps the number itself there": lambda x: 1 * (x > 0),
     }
 
@@ -80,12 +82,12 @@ class LinearBackward(Exercise):
     reference = staticmethod(_backward)
     slips: ClassVar = {
         "dw": "dw is transposed; it must have the shape of w",
-        "dx": "dx goes through w the other way: it needs the transpose of w",
+        "dx": "dx goes back through w: that takes the transpose of w",
         "no sum": "b was added to every sample, so db sums dout over the batch",
         "axis": "db sums over the batch, axis 0, and keeps one number for each output",
-        "mean": "don't divide by N: where a loss does, dout has it already",
-        "dx last": "the gradients are right, but in another order: return dx, dw, db",
-        "dw first": "dx and dw have changed places: return dx, dw, db",
+        "mean": "don't divide by N: if the loss is a mean, dout contains that already",
+        "dx last": "the gradients are right, but in the wrong order: return dx, dw, db",
+        "dw first": "dx and dw are swapped: return dx, dw, db",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -113,19 +115,19 @@ class NumericalGradient(Exercise):
 
     name = "numerical_gradient"
     hints = (
-        "Move one number up by h, ask f; move it down by h, ask f; put it back. Then the next number.",
+        "Move one number up by h and call f; down by h and call f; put it back. Then the next number.",
         "`for i in np.ndindex(x.shape)` visits every index of an array with any number of axes.",
         "Start from `x = np.array(x, np.float64)`: it is a copy, and no step is rounded away.",
     )
     reference = staticmethod(_slopes)
     slips: ClassVar = {
-        "one h": "between x + h and x − h lie 2h: divide by 2h",
-        "up": "that is a one-sided difference, whose error is far larger: go h up and h down",
-        "at once": "you moved all numbers at once; each has a slope of its own",
+        "one h": "x + h and x − h are 2h apart: divide by 2h",
+        "up": "that is a one-sided difference, whose error is far larger: move up by h and down by h",
+        "at once": "you moved all the numbers at once; each has a slope of its own",
         "rows": "you moved a whole row at once; np.ndindex(x.shape) visits single numbers",
         "kept": "put each number back before you move the next",
         "type": "in float32 or integers a small step is rounded away: make x a float64 copy first",
-        "in place": "put each number back before the next; and move them in a copy, x isn't yours",
+        "in place": "put each number back before the next, and work on a copy: x is your caller's",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -158,13 +160,13 @@ class CrossEntropy(Exercise):
 
     name = "cross_entropy"
     hints = (
-        "Take each row's largest score away first, with keepdims=True. The probabilities stay the same.",
-        "log p of all classes at once: shifted − log Σ exp(shifted). So no p that became 0 meets a log.",
-        "`log_p[np.arange(N), targets]` picks every row's own class. The gradient: p, minus 1 there, over N.",
+        "Subtract each row's largest score first, with keepdims=True. The probabilities stay the same.",
+        "log p of all classes at once: shifted − log Σ exp(shifted). So log never gets a p that became 0.",
+        "`log_p[np.arange(N), targets]` picks each row's true class. The gradient: p, minus 1 there, over N.",
     )
     reference = staticmethod(_cross_entropy)
     slips: ClassVar = {
-        "p overflows": "exp of a large score overflows: take each row's largest score away first",
+        "p overflows": "exp of a large score overflows: subtract each row's largest score first",
         "log 0": "your softmax is safe, but log of a p that became 0 is −∞; see the second hint",
         "axis": "the softmax goes over the classes of a sample, axis 1, not over the batch",
         "no N": "the loss is a mean over the batch, so its gradient is divided by N too",
@@ -185,8 +187,10 @@ class CrossEntropy(Exercise):
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
         found = super().judge(case, outputs)
         if found and case["about"] == "huge scores" and isinstance(found.got, float):
-            capped = "what saves your log from 0 caps the loss; see the second hint"  # log(p + 1e-12) or clip
-            unsafe = "exp overflows, or log meets 0: first take each row's own largest score away"
+            capped = (
+                "what keeps your log away from 0 caps the loss; see the second hint"  # log(p + 1e-12) or clip
+            )
+            unsafe = "exp overflows, or log gets a 0: first subtract each row's own largest score"
             return replace(found, diagnosis=capped if 0 < found.got < 1000 else unsafe)
         return found
 
@@ -213,15 +217,15 @@ class TrainingStep(Exercise):
 
     name = "training_step"
     hints = (
-        "Forward: linear_forward, relu, linear_forward, cross_entropy. Keep what each step was given.",
+        "Forward: linear_forward, relu, linear_forward, cross_entropy. Keep the input of each step.",
         "Backward: linear_backward, then the ReLU's `dhidden * (hidden > 0)`, then linear_backward again.",
         "Compute all gradients, then move: `params[name] -= learning_rate * gradient`. Return the loss.",
     )
     reference = staticmethod(_trained)
     slips: ClassVar = {
-        "no mask": "the gradient went through the ReLU unchanged: where that gave 0, nothing comes back",
+        "no mask": "the gradient passed the ReLU unchanged; where the ReLU gave 0, it has to become 0",
         "sign of gradient": "the ReLU's mask is where its value was positive, not where its gradient is",
-        "no relu": "there is no ReLU between your layers; the two are then only one",
+        "no relu": "there is no ReLU between your layers; without it, the two are only one",
         "late": "you moved w2 before the gradient passed back through it: compute all, then move",
         "nothing": "nothing moved: `w = w - …` makes a new array; change params, `params[name] -= …`",
         "uphill": "you went uphill: subtract the gradient",
@@ -262,7 +266,7 @@ class MomentumStep(Exercise):
         "nothing": "nothing moved: `p = …`, `v = …` make new arrays; `v *= …`, `v += …`, `p -= …` don't",
         "average": "that is an average, with (1 − momentum) · gradient; here all of it is added",
         "rate inside": "the learning rate belongs to the move of p, not into v",
-        "early": "p moved along the old velocity; renew v first",
+        "early": "p moved along the old velocity; update v first",
         "uphill": "you went uphill: subtract the velocity",
         "no rate": "the learning rate is missing in the move",
         "Nesterov": "that is Nesterov's momentum, which looks a step ahead; the plain one is asked for",

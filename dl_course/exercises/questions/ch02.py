@@ -21,6 +21,14 @@ def _what_learns_from_zeros() -> str:
     return "only the last biases" if moved == ["2.bias"] else str(moved)
 
 
+def _gradient_after_two_passes() -> float:
+    w = torch.tensor(3.0, requires_grad=True)
+    for _ in range(2):
+        (w**2).backward()
+    assert w.grad is not None
+    return w.grad.item()
+
+
 def _end_of_walk(rate: float) -> str:
     """Fit a line w x + b to points, as the chapter does, and say where 25 steps end."""
     x = np.random.default_rng(0).uniform(-1, 1, 40)
@@ -35,18 +43,6 @@ def _end_of_walk(rate: float) -> str:
 
 
 QUESTIONS = (
-    Shape(
-        "02-layer-shape",
-        "A layer has 2 inputs and 16 neurons. All 200 points go through it at once. What is the shape of "
-        "its output?",
-        lambda: (np.zeros((200, 2)) @ np.zeros((2, 16)) + np.zeros(16)).shape,
-        "One row for each point, one column for each neuron. The inner lengths (2 and 2) cancel.",
-        {
-            (16,): "That is the output for a single point. There are 200 of them.",
-            (200, 2): "That is the input. The layer turns 2 numbers for each point into 16.",
-            (16, 200): "Samples come first: each row belongs to a point.",
-        },
-    ),
     Choice(
         "02-two-linear-layers",
         "Two linear layers, one after the other, with nothing between them. What can the boundary between "
@@ -154,5 +150,16 @@ QUESTIONS = (
             "gradient to it.",
         },
         tolerance=0.1,
+    ),
+    Number(
+        "02-accumulate",
+        "`w` is 3. Twice, we compute `w ** 2` and call `backward()` on it. What is `w.grad` afterwards?",
+        _gradient_after_two_passes,
+        "Each pass adds 2 w = 6 to what `w.grad` holds.",
+        {
+            6: "That is the slope, 2 w. But the second pass adds to the first one's result.",
+            9: "That is `w ** 2` itself, not its slope.",
+            36: "Gradients of several passes are added, not multiplied.",
+        },
     ),
 )
