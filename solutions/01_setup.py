@@ -83,11 +83,12 @@ for ax, picture, label in zip(axes.flat, images, labels, strict=False):
 
 # %%
 batch = images[:, None]
-batch.shape
+batch.shape, batch.data_ptr() == images.data_ptr()
 
 # %% [markdown]
-# The numbers haven't changed, and nothing was copied. A tensor is a block of memory plus a way of looking at it, a
-# *view*; this is a second view of the same memory.
+# The numbers haven't changed, and nothing was copied: both tensors begin at the same place in memory, which is what
+# `data_ptr` returns. A tensor is a block of memory plus a way of looking at it, a *view*. This is a second view of the
+# same memory.
 #
 # Below are the views that you'll need most often. But first, a question. Each chapter has several. Commit to an answer
 # before you run the next cell: nobody grades it, and a wrong guess teaches more than a right one.
@@ -149,7 +150,7 @@ ax.set_title("the average digit", fontsize=10)
 _ = ax.axis("off")
 
 # %% [markdown]
-# People put their ink in the middle, and hardly any in the corners.
+# People put their ink in the middle, and hardly any at the left and right edges.
 
 # %% [markdown]
 # ## 5. How exercises work
@@ -302,8 +303,8 @@ other = torch.randperm(8, generator=torch.Generator().manual_seed(2))
 first.tolist(), again.tolist(), other.tolist()
 
 # %% [markdown]
-# Generators with the same *seed* draw the same numbers. A function with its own generator leaves the rest of the program
-# alone; if it called `torch.manual_seed` instead, every random number drawn after it would change, too.
+# Generators with the same *seed* draw the same numbers. A function with its own generator leaves the rest of the
+# program alone; if it called `torch.manual_seed` instead, every random number drawn after it would change, too.
 #
 # **Exercise.** Write `seeded_split`, which deals the indices 0 … n−1 into a training part and a validation part.
 
@@ -325,24 +326,24 @@ def seeded_split(n: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
 check(seeded_split)
 
 # %% [markdown]
-# Now we could standardize the pixels of each part with `standardize`. But that is a trap. Look at the brightest pixel of
-# the first picture, standardized in batches of different sizes.
+# Now we could standardize the pixels of each part with `standardize`. But that is a trap. Look at the brightest pixel
+# of the first picture, standardized in batches of different sizes.
 
 # %%
 train, validation = seeded_split(len(batch), share=0.2, seed=0)
 {f"in a batch of {n}": f"{standardize(batch[:n])[0].max():.2f}" for n in (1, 5, 50)}
 
 # %% [markdown]
-# The same picture, three different results, because each batch has its own mean and standard deviation. A picture must
-# not depend on the company it is in. So we measure the mean and standard deviation once, **on the training pictures
-# alone**, and use them for all pictures, including those that come later.
+# The same picture, three different results, because each batch has its own mean and standard deviation. What becomes
+# of a picture must not depend on the others in its batch. So we measure the mean and standard deviation once, **on the
+# training pictures alone**, and use them for all pictures, including those that come later.
 #
 # Why not measure them on all the pictures that we have? Because then the validation pictures would have helped to
 # prepare their own exam. For a mean, the harm is tiny. But the rule holds for everything that is estimated from data,
 # and it costs nothing to keep.
 
 # %%
-mean, std = batch[train].mean(), batch[train].std()
+mean, std = batch[train].mean(), batch[train].std()  # one channel, so one number each
 pixels = ((batch - mean) / std).flatten(1)  # (1797, 64)
 print(f"validation: mean {pixels[validation].mean():.3f}, std {pixels[validation].std():.3f}")
 
@@ -387,8 +388,8 @@ for ax, truth, answer in zip(axes[0], truths, nearest[wrong], strict=True):
 # %% [markdown]
 # ## 9. Models, parameters, devices
 #
-# In PyTorch, a model is an `nn.Module`. Its *parameters* are the tensors that training will change. Here is the smallest
-# network that could do the job above: 64 pixels in, 10 scores out. The largest score is its answer.
+# In PyTorch, a model is an `nn.Module`. Its *parameters* are the tensors that training will change. Here is the
+# smallest network that could do the job above: 64 pixels in, 10 scores out. The largest score is its answer.
 
 # %%
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -419,9 +420,9 @@ print(f"the same answer for all {len(scores)} digits: {bool((scores.argmax(dim=1
 # %% [markdown]
 # The four lines *were* a network, with weights chosen by averaging. Training will choose better ones.
 #
-# **Exercise.** Write `count_parameters`. How large is it? That is the first question about any model. Three details can
-# make counts go wrong: frozen parameters, parameters that two layers share, and *buffers*, such as the running averages of
-# a BatchNorm layer, which belong to a model's state but aren't parameters.
+# **Exercise.** Write `count_parameters`. How large is it? That is the first question about any model. Three details
+# can make counts go wrong: frozen parameters, parameters that two layers share, and *buffers*, such as the running
+# averages of a BatchNorm layer, which belong to a model's state but aren't parameters.
 
 # %% tags=["exercise"]
 def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
@@ -522,7 +523,7 @@ def test_a_missing_prediction_is_an_error():
 
 # %% [markdown]
 # **Ruff** reads the code without running it, and reports what is untidy or suspicious. (In older projects you'll meet
-# pylint, flake8, isort and black. Ruff does the work of all four.)
+# pylint, flake8, isort and black. Ruff does most of the work of all four.)
 
 # %% tags=["nbval-ignore-output"]
 def run(*command: str) -> None:

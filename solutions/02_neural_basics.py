@@ -87,8 +87,7 @@ print(f"{np.mean((points @ w + b > 0) == kinds):.0%} of the points are on the ri
 
 # %% [markdown]
 # The score is $x_1 w_1 + x_2 w_2 + b$. It is zero along a straight line; where it is positive, we say "kind 1". The
-# weights turn the line, the bias shifts it. With a threshold instead of the score, this is Rosenblatt's **perceptron** of
-# 1958.
+# weights turn the line, the bias shifts it. (Rosenblatt's **perceptron** of 1958 was such a neuron, with a threshold.)
 #
 # But however we turn and shift it, no straight line separates these two moons. One neuron isn't enough. Let's use more.
 
@@ -151,8 +150,8 @@ one_layer = linear_forward(points, w1 @ w2, b1 @ w2 + b2)
 np.allclose(two_layers, one_layer)
 
 # %% [markdown]
-# Two layers compute exactly what *one* layer with the weights `w1 @ w2` computes. The boundary is still a straight line,
-# and would be after a hundred layers.
+# Two layers compute exactly what *one* layer with the weights `w1 @ w2` computes. The boundary is still a straight
+# line, and would be after a hundred layers.
 #
 # So there must be something between the layers that isn't linear: an **activation function**, which is applied to each
 # number by itself. What comes out is called the neuron's *activation*. The simplest useful one is a bend: negative
@@ -163,8 +162,8 @@ np.allclose(two_layers, one_layer)
 # Linear layers with activation functions between them are called a *multilayer perceptron*, or **MLP**. The layers
 # between input and output are *hidden* layers. Every network in this chapter is an MLP.
 #
-# **Exercise.** Write `relu`. The caller still needs the array that it gave you, because on the way back it matters where
-# the input was positive. So leave it unchanged.
+# **Exercise.** Write `relu`. The caller still needs the array that it gave you, because on the way back it matters
+# where the input was positive. So leave it unchanged.
 
 # %% tags=["exercise"]
 def relu(x: np.ndarray) -> np.ndarray:
@@ -239,8 +238,8 @@ steepest.backward(np.ones((1, 1))).item() ** 10
 # %% [markdown]
 # ## 4. How wrong? The loss
 #
-# To learn, a machine has to know how wrong it is. We sum it up in one number, the **loss**: the smaller, the better. For
-# predictions of quantities, the usual choice is the *mean squared error*: square each error, then average.
+# To learn, a machine has to know how wrong it is. We sum it up in one number, the **loss**: the smaller, the better.
+# For predictions of quantities, the usual choice is the *mean squared error*: square each error, then average.
 #
 # But average over what? PyTorch divides by the count of *all* numbers, $N$ samples times $d$ outputs. Many textbooks
 # divide by $N$ alone and put ½ in front, which makes the derivative simpler. Compare.
@@ -271,8 +270,8 @@ print(f"third / second          {loss / losses['this course: Σ / (N·d)']:.4f} 
 # landscape over a plane. Learning means finding the bottom of the valley. In fog, because we see only the ground under
 # our feet.
 #
-# What we can tell is how steep the ground is in each direction. These slopes together are the **gradient**. For the mean
-# squared error of a line they are $\partial L/\partial w = \mathrm{mean}(2 \cdot error \cdot x)$ and $\partial
+# What we can tell is how steep the ground is in each direction. These slopes together are the **gradient**. For the
+# mean squared error of a line they are $\partial L/\partial w = \mathrm{mean}(2 \cdot error \cdot x)$ and $\partial
 # L/\partial b = \mathrm{mean}(2 \cdot error)$. We take a step in the opposite direction: the gradient times the
 # **learning rate** $\eta$. Then we repeat. This is **gradient descent**.
 
@@ -315,8 +314,8 @@ _ = figure.colorbar(filled, label="log₁₀ of the loss")
 # Too small, and you don't get there. Too large, and you leap across the valley to higher and higher ground. In between,
 # it works. If you can tune only one number of a training, tune this one.
 #
-# For a line, the formulas for the slopes are short. For a network, we need a way to find the slope for *every* weight in
-# it. There is one.
+# For a line, the formulas for the slopes are short. For a network, we need a way to find the slope for *every* weight
+# in it. There is one.
 
 # %% [markdown]
 # ## 6. Backpropagation by hand
@@ -335,9 +334,9 @@ r = a - truth  # the error
 loss = r**2
 
 # %% [markdown]
-# Now backward. We ask of each value: *if it grew a little, how fast would the loss grow?* For the loss itself, the answer
-# is 1. For every earlier value, it is the answer for the next value **times the slope of the step between them**. That is
-# the chain rule, and it is all there is to it.
+# Now backward. We ask of each value: *if it grew a little, how fast would the loss grow?* For the loss itself, the
+# answer is 1. For every earlier value, it is the answer for the next value **times the slope of the step between
+# them**. That is the chain rule, and it is all there is to it.
 
 # %%
 d_loss = 1.0
@@ -356,23 +355,23 @@ d_x = d_u * w
 # %% alt="A chain of boxes: times w, plus b, relu, minus truth, square; named values above the arrows, gradients below"
 values = {"x": x, "u": u, "z": z, "a": a, "r": r, "loss": loss}
 gradients = (d_x, d_u, d_z, d_a, d_r, d_loss)
-figure, ax = plt.subplots(figsize=(9, 2.2), layout="constrained")
-ax.set(xlim=(-0.4, 6.9), ylim=(-0.5, 1.1))
+figure, ax = plt.subplots(figsize=(10, 2.2), layout="constrained")
+ax.set(xlim=(-0.5, 8), ylim=(-0.5, 1.1))
 ax.axis("off")
 for i, ((name, value), gradient) in enumerate(zip(values.items(), gradients, strict=True)):
-    ax.annotate("", (1.3 * i + 0.3, 0), (1.3 * i - 0.3, 0), arrowprops=arrow)
-    ax.text(1.3 * i, 0.08, f"{name} = {value:.2f}", ha="center")
-    ax.text(1.3 * i, -0.3, f"{gradient:.2f}", ha="center", color="C3", style="italic")
+    ax.annotate("", (1.5 * i + 0.35, 0), (1.5 * i - 0.35, 0), arrowprops=arrow)
+    ax.text(1.5 * i, 0.1, f"{name} = {value:.2f}", ha="center", fontsize=10)
+    ax.text(1.5 * i, -0.3, f"{gradient:.2f}", ha="center", color="C3", style="italic")
 for i, step in enumerate(("× w", "+ b", "relu", "− truth", "square")):
-    ax.text(1.3 * i + 0.65, 0, step, ha="center", va="center", bbox=ball | {"boxstyle": "round"})
-for place, name, value, gradient in ((0.65, "w", w, d_w), (1.95, "b", b, d_b)):
+    ax.text(1.5 * i + 0.75, 0, step, ha="center", va="center", bbox=ball | {"boxstyle": "round"})
+for place, name, value, gradient in ((0.75, "w", w, d_w), (2.25, "b", b, d_b)):
     ax.annotate("", (place, 0.2), (place, 0.8), arrowprops=arrow)
     ax.text(place, 0.85, f"{name} = {value:.2f}", ha="center")
     ax.text(place + 0.06, 0.45, f"{gradient:.2f}", color="C3", style="italic")
 
 # %% [markdown]
-# Each gradient came from its right-hand neighbour alone, by one multiplication. So a network of any size needs just *one*
-# pass back, and each step needs to know only its own slope.
+# Each gradient came from its right-hand neighbour alone, by one multiplication. So a network of any size needs just
+# *one* pass back, and each step needs to know only its own slope.
 #
 # Is it true? Let's ask the network itself: move `w` by a hair, and see how far the loss moves.
 
@@ -384,9 +383,9 @@ f"backpropagation says {d_w:.4f}, the network says {(moved - loss) / hair:.4f}"
 # %% [markdown]
 # ### The same for a whole layer
 #
-# On the way back, a layer is handed `dout`: how fast the loss would change with each number of its output $y$. From this
-# it has to compute three things: `dx`, to hand on, and `dw` and `db`, to learn from. Written out for single numbers, the
-# layer is
+# On the way back, a layer is handed `dout`: how fast the loss would change with each number of its output $y$. From
+# this it has to compute three things: `dx`, to hand on, and `dw` and `db`, to learn from. Written out for single
+# numbers, the layer is
 #
 # $$ y_{nj} = \sum_i x_{ni}\, w_{ij} + b_j $$
 #
@@ -398,8 +397,8 @@ f"backpropagation says {d_w:.4f}, the network says {(moved - loss) / hair:.4f}"
 ask("02-weight-gradient")
 
 # %% [markdown]
-# **Exercise.** Write `linear_backward`. Three short expressions are enough. Don't divide by the number of samples: if the
-# loss is a mean, that division is already in `dout`.
+# **Exercise.** Write `linear_backward`. Three short expressions are enough. Don't divide by the number of samples: if
+# the loss is a mean, that division is already in `dout`.
 
 # %% tags=["exercise"]
 def linear_backward(
@@ -426,8 +425,8 @@ check(linear_backward)
 # A wrong gradient is an insidious bug. Nothing crashes; the network may even learn, just not as well. So if you write a
 # gradient, check it: move one number by a hair, and see how far the loss moves.
 #
-# Move it both ways. On a curve, the line through a point and its neighbour on the *right* is tilted by the curvature. The
-# line through the neighbours on both sides is tilted far less.
+# Move it both ways. On a curve, the line through a point and its neighbour on the *right* is tilted by the curvature.
+# The line through the neighbours on both sides is tilted far less.
 
 # %% alt="A curve with its tangent at a point. The line through both neighbours is closer to the tangent's slope than the line to the right one"
 curve = np.linspace(-0.2, 2.2, 100)
@@ -450,8 +449,8 @@ sns.despine()
 #
 # $$ \frac{\partial f}{\partial x_i} \approx \frac{f(\ldots, x_i + h, \ldots) - f(\ldots, x_i - h, \ldots)}{2h} $$
 #
-# Only the number $x_i$ moves; all others stay. Two evaluations of $f$ for every number are far too slow for training, but
-# just right for checking.
+# Only the number $x_i$ moves; all others stay. Two evaluations of $f$ for every number are far too slow for training,
+# but just right for checking.
 #
 # **Exercise.** Write `numerical_gradient`, for arrays with any number of axes. Compute in `float64`, whatever you are
 # given, because a tiny step is easily rounded away. And leave the caller's array unchanged.
@@ -481,8 +480,8 @@ def numerical_gradient(f, x: np.ndarray, h: float = 1e-5) -> np.ndarray:
 check(numerical_gradient)
 
 # %% [markdown]
-# Now put your own layer to the test. As a loss we take the sum of its outputs, weighted by `dout`, so that `dout` is the
-# gradient with respect to $y$. Formula and measurement should agree.
+# Now put your own layer to the test. As a loss we take the sum of its outputs, weighted by `dout`, so that `dout` is
+# the gradient with respect to $y$. Formula and measurement should agree.
 
 # %%
 x, w, b = rng.normal(size=(5, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)
@@ -496,8 +495,8 @@ for (name, slopes), formula in zip(measured.items(), linear_backward(dout, x, w)
     print(f"{name} agrees to 8 digits: {np.allclose(formula, slopes, rtol=1e-8, atol=1e-8)}")
 
 # %% [markdown]
-# Would it notice a mistake? Never trust a test that you haven't seen fail. Here is a common mistake: a mean over the batch
-# in place of a sum.
+# Would it notice a mistake? Never trust a test that you haven't seen fail. Here is a common mistake: a mean over the
+# batch in place of a sum.
 
 # %%
 np.allclose(dout.mean(axis=0), measured["db"], rtol=1e-8, atol=1e-8)
@@ -522,10 +521,10 @@ ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# Each curve is roughly a V. On its right arm, $h$ is too large: the function curves within one step. On its left arm, $h$
-# is too small: the difference of two nearly equal numbers is mostly rounding error, and where the float32 curve is flat,
-# the whole step is rounded away. The solid curve, both sides in float64, reaches lowest. In float32 you would be chasing
-# errors that aren't there.
+# Each curve is roughly a V. On its right arm, $h$ is too large: the function curves within one step. On its left arm,
+# $h$ is too small: the difference of two nearly equal numbers is mostly rounding error, and where the float32 curve is
+# flat, the whole step is rounded away. The solid curve, both sides in float64, reaches lowest. In float32 you would be
+# chasing errors that aren't there.
 
 # %% [markdown]
 # ## 8. Choosing among classes
@@ -566,8 +565,8 @@ with np.errstate(all="ignore"):
 naive, np.exp(large - large.max()) / np.exp(large - large.max()).sum()
 
 # %% [markdown]
-# $\exp(1000)$ is too large for a float, and infinity divided by infinity is not a number (`nan`). The second result shows
-# the remedy: subtract the largest score first. That divides numerator and denominator by the same factor, so the
+# $\exp(1000)$ is too large for a float, and infinity divided by infinity is not a number (`nan`). The second result
+# shows the remedy: subtract the largest score first. That divides numerator and denominator by the same factor, so the
 # probabilities stay the same, and nothing overflows.
 #
 # One danger remains: a tiny $p$ is rounded to 0, and $\log 0$ is $-\infty$. But we never need to take the log of $p$:
@@ -641,8 +640,8 @@ sns.despine()
 # derived for ReLU in 2015: a standard deviation of $\sqrt{2/n_{in}}$. With it, each layer passes on about as much as it
 # received. This is **He initialisation**.
 #
-# And on the way back? Now we can settle section 3's open question. We send a random gradient back through the same twenty
-# layers, with ReLU and He's weights, and with sigmoids and three sizes of weights.
+# And on the way back? Now we can settle section 3's open question. We send a random gradient back through the same
+# twenty layers, with ReLU and He's weights, and with sigmoids and three sizes of weights.
 
 # %%
 from dl_course.scratch import Linear
@@ -674,11 +673,20 @@ ax.legend(title="std of the weights", loc="center left", bbox_to_anchor=(1, 0.5)
 sns.despine()
 
 # %% [markdown]
-# With weights of the usual size for sigmoids, $1/\sqrt{n_{in}}$ or 0.1, about three quarters of the gradient are lost in
-# every layer: the early layers hardly learn. This is the *vanishing gradient*, which held back deep networks for years.
-# Much larger weights do make up for it. But then the sigmoids are nearly always at one of their flat ends, and what
-# passes comes from the few that happen to be in between. Small weights or large, somebody has to keep the balance. With
-# ReLU, He's formula keeps it in both directions.
+# With weights of a usual size for sigmoids, $1/\sqrt{n_{in}}$, which is 0.1 here, about three quarters of the gradient
+# is lost in each layer, so that the early layers hardly learn. This is the *vanishing gradient*, which held back deep
+# networks for years. Weights ten times as large do make up for it, but at a price: look at how many of the sigmoids
+# are then on one of their flat ends.
+
+# %% tags=["nbval-ignore-output"]
+for size in (0.1, 1.0):
+    h = rng.normal(size=(200, 100))
+    for _ in range(20):
+        h = Sigmoid().forward(h @ rng.normal(0, size, (100, 100)))
+    print(f"weights {size}: {np.mean(h * (1 - h) < 0.025):.0%} have less than a tenth of the best slope")
+
+# %% [markdown]
+# Those hardly learn, however strong the gradient. With ReLU, He's formula keeps the balance in both directions.
 
 # %%
 def new_network(n_in: int, hidden: int, classes: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -695,12 +703,12 @@ def new_network(n_in: int, hidden: int, classes: int, seed: int = 0) -> dict[str
 {name: p.shape for name, p in new_network(n_in=2, hidden=16, classes=2).items()}
 
 # %% [markdown]
-# **Exercise.** Write `training_step`. It goes forward through a linear layer, a ReLU, a second linear layer and the loss;
-# then backward through the same steps; then it moves every parameter against its gradient. Use the functions that you
-# have written.
+# **Exercise.** Write `training_step`. It goes forward through a linear layer, a ReLU, a second linear layer and the
+# loss; then backward through the same steps; then it moves every parameter against its gradient. Use the functions
+# that you have written.
 #
-# Two warnings. Compute *all* the gradients before you move anything. And change the arrays in `params` themselves, since
-# your caller keeps that dictionary: `w1 = w1 - ...` would only make a new array under an old name.
+# Two warnings. Compute *all* the gradients before you move anything. And change the arrays in `params` themselves,
+# since your caller keeps that dictionary: `w1 = w1 - ...` would only make a new array under an old name.
 
 # %% tags=["exercise"]
 def training_step(
@@ -730,8 +738,8 @@ def training_step(
 check(training_step)
 
 # %% [markdown]
-# Back to the moons that no line could separate. The network has sixteen hidden neurons. We train it, and stop four times
-# to look at what it makes of the plane.
+# Back to the moons that no line could separate. The network has sixteen hidden neurons. We train it, and stop four
+# times to look at what it makes of the plane.
 
 # %% alt="The plane at four moments of training: first a crooked line, at the end a curve that winds between the moons"
 params, losses = new_network(n_in=2, hidden=16, classes=2), []
@@ -769,8 +777,9 @@ sns.despine()
 # Gradient descent has a weakness: long, narrow valleys. Across the valley the ground is steep, so the learning rate has
 # to be small. Along the valley it is nearly flat, and small steps get nowhere.
 #
-# A ball would do better. It has **momentum**: pushes back and forth cancel out, pushes in one direction add up. We keep a
-# *velocity* $v$ for every parameter $p$. At each step, a share $\mu$ of it survives, and the gradient $g$ is added:
+# A ball would do better. It has **momentum**: pushes back and forth cancel out, pushes in one direction add up. We
+# keep a *velocity* $v$ for every parameter $p$. At each step, a share $\mu$ of it survives, and the gradient $g$ is
+# added:
 #
 # $$ v \leftarrow \mu v + g \qquad p \leftarrow p - \eta v $$
 
@@ -797,11 +806,12 @@ check(momentum_step)
 
 # %% [markdown]
 # **Adam** goes one step further and gives each parameter a step size of its own. It keeps two running averages: $m$ of
-# the gradient, and $s$ of its square. It moves by $\eta\, m/\sqrt{s}$, so that it makes similar progress in steep and in
-# flat directions. Both averages start at zero and are too small at first; dividing them by $1 - \beta^t$ corrects that.
+# the gradient, and $s$ of its square. It moves by $\eta\, m/\sqrt{s}$, so that it makes similar progress in steep and
+# in flat directions. Both averages start at zero and are too small at first; dividing them by $1 - \beta^t$ corrects
+# that.
 #
 # Adam has two ancestors. Adagrad (2011) divides by the square root of the *sum* of all squared gradients so far, so its
-# steps only ever shrink. RMSprop (2012) replaced the sum by a running average. Adam (2015) added the average of the
+# learning rates only ever shrink. RMSprop (2012) replaced the sum by a running average. Adam (2015) added the average of the
 # gradient, which acts as momentum.
 
 # %%
@@ -850,8 +860,8 @@ _ = axes["loss"].legend()
 
 # %% [markdown]
 # Plain descent zigzags across the valley and crawls along it. Momentum overshoots and swings back, and still gets far
-# ahead. Adam doesn't care that one direction is forty times as steep. Which is best? That depends on the landscape, and on
-# the learning rates, which were picked by hand here: always try.
+# ahead. Adam doesn't care that one direction is forty times as steep. Which is best? That depends on the landscape,
+# and on the learning rates, which were picked by hand here: always try.
 
 # %% [markdown]
 # ## 11. Your functions as a package
@@ -919,13 +929,13 @@ x_val, y_val = rows_and_labels("val")
 print(f"{parts['train']}; {len(x_val):,} to validate, {len(parts['test']):,} to test")
 
 # %% [markdown]
-# There are three parts. The network learns from the first, the *training* set. While we try things out, the second, the
-# *validation* set, tells us how well they work. The third, the *test* set, is for the very end and is used once: the more
-# often you choose by it, the less its result means.
+# There are three parts. The network learns from the first, the *training* set. While we try things out, the second,
+# the *validation* set, tells us how well they work. The third, the *test* set, is for the very end and is used once:
+# the more often you choose by it, the less its result means.
 #
-# The network has 784 inputs, one for each pixel; 100 hidden neurons; and 10 outputs, the logits. At each step it sees a
-# **batch** of 64 pictures instead of all of them. That makes the gradient a bit noisy, and the step far cheaper. One pass
-# through all the training pictures is an **epoch**.
+# The network has 784 inputs, one for each pixel; 100 hidden neurons; and 10 outputs, the logits. At each step it sees
+# a **batch** of 64 pictures instead of all of them. That makes the gradient a bit noisy, and the step far cheaper. One
+# pass through all the training pictures is an **epoch**.
 
 # %%
 from dl_course.scratch import Adam, evaluate
@@ -983,15 +993,15 @@ axes[0].legend()
 sns.despine()
 
 # %% [markdown]
-# On the left, momentum ends lowest. On the right, its lead has shrunk or is gone: part of what it gained, it gained only on
-# pictures that it knows. Chapter 04 is about that gap. (One run each is not a contest between optimizers. That takes
-# several seeds, and a rate chosen for each; chapter 07 shows how.)
+# On the left, momentum ends lowest. On the right, its lead has shrunk or is gone: part of what it gained, it gained
+# only on pictures that it knows. Chapter 04 is about that gap. (One run each is not a contest between optimizers. That
+# takes several seeds, and a rate chosen for each; chapter 07 shows how.)
 #
 # What have the hidden neurons learned? Each has one weight for each pixel, so its weights form a picture. Much of it is
 # still the random numbers that it started from, so we show what training has *added*: red pixels came to speak for the
 # neuron, blue ones against it.
 
-# %% tags=["nbval-ignore-output"] alt="What training added to the weights of 20 hidden neurons, as pictures: red and blue strokes and spots in the middle, exactly zero in the corners"
+# %% tags=["nbval-ignore-output"] alt="What training added to the weights of 20 hidden neurons, as pictures: red and blue strokes and spots in the middle, nearly nothing at the left and right edges"
 added = models["momentum"].layers[0].params["w"] - new_model().layers[0].params["w"]  # (784, 100)
 most = np.argsort(-added.std(axis=0))[:20]
 limit = np.quantile(np.abs(added[:, most]), 0.995)
@@ -1003,8 +1013,8 @@ for ax, neuron in zip(axes.flat, most, strict=True):
 _ = figure.colorbar(drawn, ax=axes, label="added", shrink=0.9, extend="both")
 
 # %% [markdown]
-# Strokes and spots: ink here, and none beside it. Nobody asked for that. In the corners, where no training picture has
-# any ink, nothing was added: an input of 0 gives its weight a gradient of 0.
+# Strokes and spots: ink here, and none beside it. Nobody asked for that. Near the left and right edges, where there is
+# hardly ever any ink, hardly anything was added: an input of 0 gives its weight a gradient of 0.
 #
 # And now the test, once, with the network that did best in validation.
 
@@ -1042,51 +1052,54 @@ for shift in range(5):
     print(f"shifted to the right by {shift} pixels: {np.mean(read == y_test):.0%} right")
 
 # %% [markdown]
-# A few pixels are enough to confuse it, and every shifted digit is as easy for you as before. Chapter 03 builds networks
-# that suffer much less from this, and finds out what they owe it to.
+# A few pixels are enough to confuse it, and every shifted digit is as easy for you as before. Chapter 03 builds
+# networks that suffer much less from this, and finds out what they owe it to.
 #
 # ### A promise from chapter 01
 #
-# We said that networks learn faster from standardized inputs. Now you can measure it. The same network, with the same
-# small set of pictures, learns from pixels from 0 to 255, from 0 to 1, and standardized. As each may need a learning rate
-# of its own, we try six. The band is the range of three seeds.
+# We said that networks learn faster from standardized inputs. Now you can measure it. The same network learns from the
+# same 1,200 pictures: with pixels from 0 to 255, from 0 to 1, and standardized. As each may need a learning rate of its
+# own, we try six.
 
 # %%
-def loss_after(x, rate, seed, epochs=2):
-    """Return the mean loss of the last epoch of plain gradient descent."""
-    rng, loss, losses = np.random.default_rng(seed), CrossEntropyLoss(), []
+def right_after(x, rate, seed, epochs=2):
+    """Return the share of right answers in the last epoch of plain gradient descent."""
+    rng, loss = np.random.default_rng(seed), CrossEntropyLoss()
     model = Sequential(Linear(784, 100, seed=seed), ReLU(), Linear(100, 10, seed=seed + 100))
     optimizer = SGD(model, learning_rate=rate)
     for _ in range(epochs):
-        losses = []
+        right = 0
         for batch in np.array_split(rng.permutation(len(x)), len(x) // 64):
-            losses.append(loss.forward(model.forward(x[batch]), y[batch]))
+            scores = model.forward(x[batch])
+            right += np.sum(scores.argmax(axis=1) == y[batch])
+            loss.forward(scores, y[batch])
             model.backward(loss.backward())
             optimizer.step()
-    return np.mean(losses)
+    return right / len(x)
 
 
-# %% tags=["nbval-ignore-output"] alt="Loss after two epochs by learning rate, for three scalings: the standardized pixels reach the lowest loss, those from 0 to 255 the highest, at a rate a thousand times smaller"
+# %% tags=["nbval-ignore-output"] alt="Share of right answers in the second epoch, by learning rate, for three scalings: standardized pixels get highest, pixels from 0 to 255 lowest, at a far smaller rate"
 few = x[:1200]
 scalings = {"0 to 255": 255 * few, "0 to 1": few, "standardized": (few - few.mean()) / few.std()}
 rates = 10.0 ** np.array([-5, -4, -3, -2, -1, 0])
 figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
 for (name, scaled), style in zip(scalings.items(), (":", "--", "-"), strict=True):
     with np.errstate(all="ignore"):  # too high a rate may overflow
-        table = np.array([[loss_after(scaled, rate, seed) for rate in rates] for seed in range(3)])
-    ax.loglog(rates, np.median(table, axis=0), f"o{style}", label=name)
+        table = np.array([[right_after(scaled, r, seed) for r in rates] for seed in range(3)])
+    ax.semilogx(rates, table.mean(axis=0), f"o{style}", label=name)
     ax.fill_between(rates, table.min(axis=0), table.max(axis=0), alpha=0.2)
-    print(f"{name:<13} lowest loss {np.median(table, axis=0).min():.2f}")
-ax.axhline(np.log(10), color="grey", linewidth=0.8, label="guessing")
-ax.set(xlabel="learning rate", ylabel="loss after 2 epochs", ylim=(0.1, 30))
+    best_rate = rates[table.mean(axis=0).argmax()]
+    print(f"{name:<13} {table.mean(axis=0).max():.0%} at a rate of {best_rate:g}")
+ax.axhline(0.1, color="grey", linewidth=0.8, label="guessing")
+ax.set(xlabel="learning rate", ylabel="right in epoch 2", ylim=(0, 1))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# With its best rate, each scaling learns something. But after the same number of steps, the standardized pixels are
-# furthest ahead, and the rate that suits them is an ordinary one; with pixels up to 255 it has to be about a thousand
-# times smaller. The reason is section 10's valley: inputs that are large, or all positive, make the landscape steep in
-# some directions and flat in others.
+# The lines are means of three seeds, and the bands reach from the worst to the best. With a rate that suits it, each
+# scaling learns. But after the same number of steps, the standardized pixels are furthest ahead, and more than one
+# rate suits them. Pixels up to 255 need a far smaller rate and still lag behind. The main reason is section 10's valley:
+# inputs that are large, or all positive, make the landscape steep in some directions and flat in others.
 
 # %% [markdown]
 # ## 13. What PyTorch remembers: autograd
@@ -1102,9 +1115,9 @@ loss.backward()
 w.grad, b.grad
 
 # %% [markdown]
-# These are your `d_w` and `d_b`. Each tensor that came out of a computation knows the step that made it, its `grad_fn`,
-# and each step knows the steps before it. Together they form a **graph**. In section 6 it was a chain. But a value may be
-# used twice, and then the graph has a **branch**:
+# These are your `d_w` and `d_b`. Each tensor that came out of a computation knows the step that made it, its
+# `grad_fn`, and each step knows the steps before it. Together they form a **graph**. In section 6 it was a chain. But
+# a value may be used twice, and then the graph has a **branch**:
 
 # %%
 w = torch.tensor(3.0, requires_grad=True)
@@ -1123,8 +1136,8 @@ def show_graph(step, depth=0):
 show_graph(out.grad_fn)
 
 # %% [markdown]
-# Read it from the top: the sum was made from two products. The first, `h * h`, has `h` on both sides; the second,
-# `5 * h`, has it once. The innermost step is `2 * w`, and `AccumulateGrad` is where a gradient is stored. Three paths lead
+# Read it from the top: the sum was made from two products. The first, `h * h`, has `h` on both sides; the second
+# has it once. The innermost step is `2 * w`, and `AccumulateGrad` is where a gradient is stored. Three paths lead
 # from `out` back to `w`. What reaches `w` along them is added up, as in every layer that you wrote:
 #
 # $$ \frac{d\,out}{dw} = \underbrace{2h}_{\text{from } h \cdot h} \cdot\, 2 \;+\; \underbrace{5}_{\text{from } 5h} \cdot\, 2 $$
@@ -1223,8 +1236,8 @@ for name, gradient in ours.grads.items():
 # %% [markdown]
 # All of them do. There is no magic in `backward()`: it is the chain rule that you wrote.
 #
-# Finally, let PyTorch train from the same start, with the same batches in the same order, on a graphics card if you have
-# one. Each line has its counterpart in our `train`; only `zero_grad` is new.
+# Finally, let PyTorch train from the same start, with the same batches in the same order, on a graphics card if you
+# have one. Each line has its counterpart in our `train`; only `zero_grad` is new.
 
 # %%
 def train_in_torch(model, inputs, truths, epochs, batch_size=64, seed=0):
