@@ -28,6 +28,20 @@ def resolve(model: nn.Module, name: str) -> nn.Module:
     return layers[name]
 
 
+def name_of(model: nn.Module, layer: str | nn.Module) -> str:
+    """Return the name that ``model.named_modules()`` has for a layer, given by name or itself.
+
+    Raises ValueError for an unknown name, and for a module that is not inside the model.
+    """
+    if isinstance(layer, str):
+        resolve(model, layer)
+        return layer
+    names = [name for name, module in model.named_modules() if module is layer]
+    if not names:
+        raise ValueError(f"this {type(layer).__name__} is no layer of the {type(model).__name__}")
+    return names[0]
+
+
 @contextmanager
 def watching(
     model: nn.Module, leave: Leave, enter: Enter | None = None, layers: Iterable[str] | None = None

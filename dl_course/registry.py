@@ -44,8 +44,8 @@ class Registry:
 
     def get(self, name: str) -> Callable[..., Any]:
         """Return the builder of that name; ValueError names the nearest one that exists."""
-        if name not in self._builders:
-            raise ValueError(f"unknown {self.kind} '{name}'{nearest(name, self._builders)}")
+        if not isinstance(name, str) or name not in self._builders:
+            raise ValueError(f"unknown {self.kind} '{name}'{nearest(str(name), self._builders)}")
         return self._builders[name]
 
     def build(self, config: str | Mapping[str, Any], **extra: Any) -> Any:

@@ -87,3 +87,11 @@ def test_a_name_with_one_letter_missing_finds_its_original(name, place):
 def test_where_nothing_is_near_the_names_are_listed_also_when_there_are_none():
     assert nearest("x", ["beta", "alpha"]) == "; known: alpha, beta"
     assert nearest("x", []) == "; known: none"
+
+
+@pytest.mark.parametrize("name", [None, 3, ["a"], {"a": 1}])
+def test_what_is_no_name_is_refused_like_an_unknown_one(name):
+    things = Registry("thing")
+    things.register("a")(dict)
+    with pytest.raises(ValueError, match="unknown thing"):
+        things.get(name)

@@ -1,6 +1,7 @@
 """Look at the data first: counts, shapes, ranges, class balance, duplicates, outliers."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +97,8 @@ def _balance(dataset: Any) -> dict[str, int]:
 
 
 def _picture(dataset: Any, index: int) -> Tensor:
-    picture = dataset[index][0]
+    item = dataset[index]
+    picture = item[0] if isinstance(item, Sequence) else item
     if isinstance(picture, Image.Image):
         return torch.from_numpy(read_image(picture))
     if not isinstance(picture, Tensor) or picture.ndim != 3:

@@ -67,7 +67,9 @@ def to_onnx(predictor: Predictor, path: Path | str, *, opset: int = 18, toleranc
     """
     if predictor.shape is None:
         raise ValueError("an ONNX file needs pictures of one shape: Predictor(…, shape=(channels, …))")
-    whole, path = _Whole(predictor).eval(), Path(path)
+    predictor.probabilities(torch.zeros(1, *predictor.shape))  # refuses outputs that are no logits
+    whole = _Whole(predictor).eval()
+    path = Path(path)
     proto = _exported(whole, torch.zeros(2, *predictor.shape), opset)
     written = {each.domain: each.version for each in proto.opset_import}[""]
     if written != opset:
@@ -146,11 +148,15 @@ def quantize(path: Path | str, to: Path | str, calibration: Tensor | None = None
 
     calibration: pictures (N, C, H, W) in [0, 1], not those it is judged by. Their range at each layer sets
     the steps of its integers (static). None: every call measures its own range (dynamic).
+    Raises ValueError for a file that isn't ``to_onnx``'s, and for calibration with no picture, or of another
+    shape than the file takes.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    load_onnx(path)  # refuses what isn't ours
+    shape = load_onnx(path).shape  # refuses what isn't ours
+    if calibration is not None and (not len(calibration) or calibration.shape[1:] != shape):
+        raise ValueError(f"calibration needs pictures (N, *{shape}); given: {tuple(calibration.shape)}")
     with TemporaryDirectory() as folder, atomic(Path(to)) as part:
         prepared = Path(folder, "prepared.onnx")
         quant_pre_process(path, prepared, skip_symbolic_shape=True)

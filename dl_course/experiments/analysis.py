@@ -37,7 +37,7 @@ def compare_seeds(
     """Return the comparison of one figure per seed, {seed: figure} or a list, of two settings.
 
     paired: seed by seed, which takes out what both owe to it (Student's t); else two heaps (Welch's).
-    ValueError for fewer than two seeds, and where pairs don't match.
+    ValueError for fewer than two seeds, where pairs don't match, and for a figure that is no number (NaN).
     """
     from scipy import stats  # slow to import, and a training needs none of it
 
@@ -46,6 +46,10 @@ def compare_seeds(
     first, second = (np.array(list(x.values() if isinstance(x, Mapping) else x), float) for x in (a, b))
     if min(len(first), len(second)) < 2:
         raise ValueError("one seed says nothing about luck; give two at least, better five")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError(
+            f"a run has no finite figure, so nothing can be compared; given: {first} and {second}"
+        )
     difference = float(second.mean() - first.mean())
     spread = np.ptp(second - first) if paired else max(np.ptp(first), np.ptp(second))
     if spread == 0:

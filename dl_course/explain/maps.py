@@ -1,7 +1,7 @@
 """What all methods share: a network at rest, its scores and classes, maps made ready to look at."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,18 +26,34 @@ def at_rest(model: nn.Module, images: Tensor) -> Iterator[Tensor]:
 
 
 def scores_of(output: Any, count: int) -> Tensor:
-    """Return the one tensor (N, classes) in what a model puts out; ValueError for none or several."""
+    """Return the scores (N, classes) in what a model puts out; ValueError for none or several.
+
+    A single logit, (N, 1) or (N,), speaks for class 1, its negative for class 0. Of a segmentation, logits
+    (N, classes, H, W) or torchvision's dict with them as "out", a class's score is its mean logit over the
+    pixels it is predicted for.
+    """
+    if isinstance(output, Mapping) and getattr(output.get("out"), "ndim", 0) == 4:
+        output = output["out"]  # and not "aux"
     tensors = list(tensors_in(output))
     found = [tensor for tensor in tensors if tensor.ndim == 2 and len(tensor) == count]
+    if len(tensors) == 1 and len(tensors[0].shape) in (1, 4) and len(tensors[0]) == count:
+        found = [tensors[0][:, None] if tensors[0].ndim == 1 else _of_pixels(tensors[0])]
     if len(found) != 1:
         shapes = [tuple(tensor.shape) for tensor in tensors]
         raise ValueError(f"a model must put out one tensor of scores, (N, classes); this one: {shapes}")
-    return found[0]
+    scores = found[0]
+    return torch.cat([-scores, scores], 1) if scores.shape[1] == 1 else scores
+
+
+def _of_pixels(logits: Tensor) -> Tensor:
+    predicted = F.one_hot(logits.argmax(1), logits.shape[1]).movedim(-1, 1)
+    return (logits * predicted).sum((2, 3)) / predicted.sum((2, 3)).clamp(min=1)
 
 
 def classes(target: Target, scores: Tensor) -> Tensor:
     """Return a class for each row of scores (N, classes): the target, or for None the best; or ValueError."""
-    count, number = scores.shape
+    count = len(scores)
+    number = scores.shape[1]
     given = scores.argmax(1) if target is None else torch.as_tensor(target, device=scores.device)
     if given.is_floating_point() or given.shape not in [(), (count,)]:
         raise ValueError(f"target must be one class, or one for each of {count} pictures; given {target}")

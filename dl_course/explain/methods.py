@@ -1,7 +1,7 @@
 """captum's methods, called as gradcam is but without a layer: maps (N, H, W), normalized or signed."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,28 +13,36 @@ from dl_course.explain.maps import Target, at_rest, classes, ready, scores_of
 from dl_course.hooks import watching
 
 
-def saliency(model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True) -> Tensor:
-    """Return |∂score/∂pixel|, the largest of its channels. Simonyan et al., ICLR workshop 2014."""
-    return _maps(attr.Saliency, Tensor.amax, model, images, target, normalize)
+def saliency(
+    model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True, **options: Any
+) -> Tensor:
+    """Return |∂score/∂pixel|, the largest of its channels. Simonyan et al., ICLR workshop 2014.
+
+    options, here and below: of captum's ``attribute``, such as abs=False, baselines=, n_steps=.
+    """
+    return _maps(attr.Saliency, Tensor.amax, model, images, target, normalize, options)
 
 
 def integrated_gradients(
-    model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True
+    model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True, **options: Any
 ) -> Tensor:
     """Return what each pixel adds on the way from zeros to it. Sundararajan et al., ICML 2017."""
-    options = {"n_steps": 32, "internal_batch_size": 64}
-    return _maps(attr.IntegratedGradients, Tensor.sum, model, images, target, normalize, **options)
+    options = {"n_steps": 32, "internal_batch_size": 64} | options
+    return _maps(attr.IntegratedGradients, Tensor.sum, model, images, target, normalize, options)
 
 
-def occlusion(model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True) -> Tensor:
+def occlusion(
+    model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True, **options: Any
+) -> Tensor:
     """Return what the score loses under squares of zeros, an eighth of the side wide. Zeiler, ECCV 2014."""
-    depth, side = images.shape[1], max(2, min(images.shape[2:]) // 8)
+    depth = images.shape[1]
+    side = max(2, min(images.shape[2:]) // 8)
     squares = {"sliding_window_shapes": (depth, side, side), "strides": (depth, side // 2, side // 2)}
-    return _maps(attr.Occlusion, Tensor.mean, model, images, target, normalize, **squares)
+    return _maps(attr.Occlusion, Tensor.mean, model, images, target, normalize, squares | options)
 
 
 def guided_backprop(
-    model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True
+    model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True, **options: Any
 ) -> Tensor:
     """Return the sum of channels' gradients, let through by ReLUs where positive. Springenberg et al., 2015.
 
@@ -43,28 +51,42 @@ def guided_backprop(
     _refuse_functional_relu(model, images[:1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")  # captum removes them
-        return _maps(attr.GuidedBackprop, Tensor.sum, model, images, target, normalize)
+        return _maps(attr.GuidedBackprop, Tensor.sum, model, images, target, normalize, options)
+
+
+class _Scores(nn.Module):
+    """A model that puts out its scores alone, (N, classes), for captum."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return scores_of(self.model(x), len(x))
 
 
 def _maps(
     method: type, over: Callable[..., Tensor], model: nn.Module, images: Tensor, target: Target,
-    normalize: bool, **options: Any,
+    normalize: bool, options: Mapping[str, Any],
 ) -> Tensor:  # fmt: skip
     with at_rest(model, images) as x:
+        scores = _Scores(model).eval()
         with torch.no_grad():
-            chosen = classes(target, scores_of(model(x), len(x)))
-        attributions = method(model).attribute(x.clone().requires_grad_(), target=chosen, **options)
+            chosen = classes(target, scores(x))
+        attributions = method(scores).attribute(x.clone().requires_grad_(), target=chosen, **options)
     return ready(over(attributions.detach(), 1), images, normalize, method.__name__)
 
 
 def _refuse_functional_relu(model: nn.Module, images: Tensor) -> None:
-    relus, operations = [], (torch.ops.aten.relu, torch.ops.aten.relu_)
+    relus: list[bool] = []
+    operations = (torch.ops.aten.relu, torch.ops.aten.relu_)
     counting = dict.fromkeys(operations, lambda *args, **kwargs: 1)
     counter = FlopCounterMode(display=False, custom_mapping=counting)
     seen = watching(model, lambda name, module, *call: relus.append(isinstance(module, nn.ReLU)))
     with at_rest(model, images) as images, torch.no_grad(), counter, seen:
         model(images)
-    ran, known = sum(counter.get_flop_counts()["Global"].get(op, 0) for op in operations), sum(relus)
+    ran = sum(counter.get_flop_counts()["Global"].get(op, 0) for op in operations)
+    known = sum(relus)
     if not ran == known > 0:
         raise ValueError(
             f"guided backprop needs nn.ReLU in place of F.relu; here {known} of {ran} ReLUs are so"

@@ -13,7 +13,10 @@ from torch import nn
 from dl_course.hooks import resolve
 from dl_course.runtime import fitted_to, preserved_rng
 
-ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh)
+ACTIVATIONS = (  # Hardtanh includes ReLU6; sigmoids are left out: they are gates, or outputs
+    nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Hardtanh, nn.Tanh, nn.Softplus, nn.Softsign,
+)  # fmt: skip
 
 
 def add_dropout(model: nn.Module, p: float = 0.5, layers: Iterable[str] = ()) -> dict[str, str]:

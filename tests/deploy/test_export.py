@@ -210,3 +210,22 @@ def test_a_network_of_convolutions_alone_is_quantized_whole(tmp_path):
         (1,),
     )
     assert list(table["integer layers"]) == ["0 of 4", "4 of 4"]
+
+
+class Pair(Scores):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+def test_outputs_that_are_no_logits_are_refused_in_words_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"must give logits \(1, C\); it gave: tuple"):
+        to_onnx(Predictor(Pair(), shape=(1, 2, 2)), tmp_path / "pair.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("calibration", [torch.zeros(0, 1, 2, 2), torch.zeros(3, 1, 5, 5)])
+def test_calibration_without_a_picture_or_of_another_shape_is_refused(calibration, tmp_path):
+    path = to_onnx(small(), tmp_path / "small.onnx").path
+    with pytest.raises(ValueError, match=r"calibration needs pictures \(N, \*\(1, 2, 2\)\)"):
+        quantize(path, tmp_path / "int8.onnx", calibration)
+    assert not (tmp_path / "int8.onnx").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import signal
+import sys
 import threading
 import time
 from itertools import count
@@ -14,7 +15,7 @@ import torch
 
 from dl_course.exercises import answers, checking
 from dl_course.exercises.checking import check, hint
-from dl_course.exercises.checks import all_exercises
+from dl_course.exercises.checks import PRIVATE, add_private, all_exercises
 from dl_course.exercises.judging import Exercise
 from dl_course.exercises.probes import probe
 from dl_course.exercises.probes.tools import called
@@ -337,3 +338,15 @@ def test_a_misspelt_name_of_the_package_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="chek"):
         dl_course.chek  # noqa: B018
+
+
+def test_an_instructors_broken_module_leaves_nothing_behind_and_can_be_mended(tmp_path):
+    file = tmp_path / "checks" / "broken_once.py"
+    file.parent.mkdir()
+    file.write_text("1 / 0")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            add_private(tmp_path)
+    file.write_text("")
+    add_private(tmp_path)
+    del sys.modules[f"{PRIVATE}.checks.broken_once"]

@@ -191,3 +191,10 @@ def test_trials_and_importances_are_drawn():
     bars = draw_importances(pd.Series({"rate": 0.75, "width": 0.25})).patches
     assert [bar.get_width() for bar in bars] == [0.25, 0.75]
     plt.close("all")
+
+
+def test_a_run_without_a_finite_figure_is_not_compared():
+    for figure in (float("nan"), float("inf")):
+        for paired in (True, False):
+            with pytest.raises(ValueError, match="no finite figure"):
+                compare_seeds([0.5, 0.6], [0.7, figure], paired)

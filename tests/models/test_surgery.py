@@ -237,3 +237,10 @@ def test_frozen_parameters_get_no_rate_and_a_frozen_network_none_at_all():
         rates_by_depth(model, 0.1)
     with pytest.raises(ValueError, match="a factor lies above 0"):
         rates_by_depth(model, 0.1, factor=2)
+
+
+@pytest.mark.parametrize("kind", [nn.ReLU6, nn.Hardswish, nn.Mish, nn.SELU, nn.PReLU])
+def test_dropout_goes_behind_activations_of_every_kind(kind):
+    model = nn.Sequential(nn.Linear(4, 4), kind(), nn.Linear(4, 2))
+    add_dropout(model, 0.25)
+    assert isinstance(model[1], nn.Sequential) and model[1][1].p == 0.25

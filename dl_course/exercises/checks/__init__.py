@@ -38,4 +38,8 @@ def add_private(folder: Path) -> None:
                 spec = importlib.util.spec_from_file_location(name, path)
                 assert spec and spec.loader
                 sys.modules[name] = importlib.util.module_from_spec(spec)
-                spec.loader.exec_module(sys.modules[name])
+                try:
+                    spec.loader.exec_module(sys.modules[name])
+                except BaseException:  # a half-made module would pass for a whole one the next time
+                    del sys.modules[name]
+                    raise
