@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 COURSE := .[experiments,deploy,photos]
-COURSE_AND_TOOLS := .[experiments,deploy,photos,grading,dev]
+COURSE_AND_TOOLS := .[experiments,deploy,photos,grading,book,dev]
 # TORCH=cpu or TORCH=cu126 … chooses the build of torch (uv only): make lab TORCH=cpu
 export UV_TORCH_BACKEND = $(TORCH)
 ifeq ($(TORCH),)
@@ -13,7 +13,7 @@ endif
 PINS   ?= constraints.txt
 HOW    := $(if $(PINS),-c $(PINS)) $(if $(RESOLUTION),--resolution $(RESOLUTION)) $(if $(PRE),--prerelease $(PRE))
 
-.PHONY: lab test quick test-oldest notebooks bench weights update clean
+.PHONY: lab test quick test-oldest notebooks book book-serve bench weights update clean
 
 lab: $(VENV)/.lab          ## install, copy missing chapters to work/, open JupyterLab (ARGS=--no-browser)
 	$(BIN)/dl-course lab $(ARGS)
@@ -29,6 +29,12 @@ test-oldest:               ## with the oldest versions that pyproject.toml allow
 
 notebooks: $(VENV)/.test   ## build chapters/ from solutions/
 	$(BIN)/dl-course build
+
+book: $(VENV)/.test        ## the web site, into build/book/html (WHAT="html epub pdf" for all three)
+	$(BIN)/python -m book $(or $(WHAT),html)
+
+book-serve: $(VENV)/.test  ## the same, built anew and shown whenever something changes
+	$(BIN)/python -m book serve
 
 bench: $(VENV)/.test       ## every benchmark, each beside its rival
 	@for file in $(filter-out %/weights.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -1,0 +1,150 @@
+"""Chapters as the book shows them: an exercise becomes a box of stub, hints and solution."""
+
+from __future__ import annotations
+
+import html
+import re
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbformat.v4 import new_markdown_cell
+
+from book import BookError, Project
+from dl_course.exercises.checks import find_exercise
+from dl_course.notebooks import Cell, Notebook, read, tags
+
+_BADGE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
+_OUTWARD = re.compile(r"\]\(\.\./([^)\s]+)\)")  # a link from chapters/ to another folder
+_LABEL = re.compile(r"^# @title .*\n@solution\n")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A stored notebook, fit to be shown."""
+
+    stem: str
+    notebook: Notebook
+
+    @property
+    def title(self) -> str:
+        """The first line, "01 · Setup: pictures are numbers"."""
+        return self.notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
+
+    @property
+    def opening(self) -> str:
+        """The first paragraph, in one line."""
+        paragraphs = self.notebook.cells[0].source.split("\n\n")
+        return " ".join(next((p for p in paragraphs[1:] if not p.startswith("[!")), "").split())
+
+    @property
+    def exercises(self) -> list[str]:
+        """The names of the exercises, in order."""
+        return [cell.id.partition("-")[2] for cell in self.notebook.cells if cell.id.startswith("exercise-")]
+
+
+def read_chapters(root: Path) -> list[Chapter]:
+    """Return every chapter in order; BookError where there is none, or one that isn't fit to be shown."""
+    chapters = [Chapter(path.stem, read(path)) for path in sorted((root / "chapters").glob("*.ipynb"))]
+    if not chapters:
+        raise BookError("chapters/ is empty; run: dl-course build")
+    for chapter in chapters:
+        _refuse_unfit(chapter)
+    return chapters
+
+
+def _refuse_unfit(chapter: Chapter) -> None:
+    for cell in chapter.notebook.cells:
+        if cell.cell_type != "code" or not cell.source or "skip-execution" in tags(cell):
+            continue
+        where = f"chapters/{chapter.stem}.ipynb, cell {cell.id}"
+        if cell.execution_count is None:
+            raise BookError(f"{where}: not run yet; run: dl-course build {chapter.stem.partition('_')[0]}")
+        pictures = [each for each in cell.outputs if "image/png" in each.get("data", {})]
+        if any(not each.metadata.get("image/png", {}).get("alt") for each in pictures):
+            raise BookError(f'{where}: a picture without alt text; give the cell alt="…" in solutions/')
+
+
+def shown(chapter: Chapter, project: Project, paper: bool = False) -> Notebook:
+    """Return the notebook for the page, or for paper: there nothing folds, and solutions stand at the end."""
+    notebook = deepcopy(chapter.notebook)
+    solutions = {c.id.partition("-")[2]: c.source for c in notebook.cells if c.id.startswith("solution-")}
+    solutions = {name: _LABEL.sub("", source) for name, source in solutions.items()}
+    cells: list[Cell] = []
+    for cell in notebook.cells:
+        kind, _, name = cell.id.partition("-")
+        if kind == "exercise":
+            make = _on_paper if paper else _folded
+            cells.append(_text(make(name, cell.source, solutions[name], chapter.stem), cell.id))
+        elif kind not in ("bootstrap", "check", "solution"):
+            cells.append(_plain(cell, chapter, project))
+    if paper and solutions:
+        parts = [f"({_anchor(name)})=\n### `{name}`\n\n{_code(code)}" for name, code in solutions.items()]
+        cells.append(_text("## Solutions\n\n" + "\n\n".join(parts), "solutions"))
+    notebook.cells = cells
+    return notebook
+
+
+def _plain(cell: Cell, chapter: Chapter, project: Project) -> Cell:
+    if cell.cell_type == "markdown":
+        cell.source = _BADGE.sub(lambda _: opened_elsewhere(project, chapter.stem), cell.source)
+        cell.source = _OUTWARD.sub(lambda found: f"]({project.source(found[1])})", cell.source)
+    else:
+        alts = [
+            each.metadata["image/png"]["alt"] for each in cell.outputs if "image/png" in each.get("data", {})
+        ]
+        if alts:
+            cell.metadata["mystnb"] = {"image": {"alt": alts[0]}}
+    return cell
+
+
+def opened_elsewhere(project: Project, stem: str) -> str:
+    """Return a row of links that open the chapter in a notebook; drawn here, so nothing is fetched."""
+    links = project.openers(f"chapters/{stem}.ipynb").items()
+    return (
+        '<p class="openers">'
+        + " ".join(f'<a href="{url}">Open in {name}</a>' for name, url in links)
+        + "</p>"
+    )
+
+
+def _folded(name: str, stub: str, solution: str, stem: str) -> str:
+    hints = _hints(name)
+    inner = ""
+    for number, text in reversed(list(enumerate(hints, 1))):  # a hint lies inside the one before: one by one
+        summary = f"Hint {number} of {len(hints)}"
+        inner = f"<details><summary>{summary}</summary>\n<p>{text}</p>\n{inner}</details>\n"
+    parts = [
+        f'<section class="exercise" id="{_anchor(name)}" aria-label="Exercise {name}">',
+        f'<p class="exercise-name">Exercise <code>{name}</code></p>',
+        f"<details><summary>The stub: where you begin</summary>\n\n{_code(stub)}\n\n</details>",
+        inner,
+        f"<details><summary>The solution</summary>\n\n{_code(solution)}\n\n</details>",
+        f"<p>In the notebook, <code>check({name})</code> tries your answer and names your mistake.</p>",
+        "</section>",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _on_paper(name: str, stub: str, _: str, stem: str) -> str:
+    hints = "".join(f"<li>{text}</li>" for text in _hints(name))
+    ladder = f"<p>Hints, one by one:</p>\n<ol>{hints}</ol>" if hints else ""
+    return f"**Exercise** `{name}`\n\n{_code(stub)}\n\n{ladder}\n\n[The solution](#{_anchor(name)})"
+
+
+def _hints(name: str) -> list[str]:
+    return [
+        re.sub(r"`+([^`]+)`+", r"<code>\1</code>", html.escape(text)) for text in find_exercise(name).hints
+    ]
+
+
+def _anchor(name: str) -> str:
+    return f"exercise-{name.replace('_', '-').lower()}"
+
+
+def _code(source: str) -> str:
+    return f"```python\n{source}\n```"
+
+
+def _text(source: str, name: str) -> Cell:
+    return new_markdown_cell(source, id=name)
