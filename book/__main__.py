@@ -38,7 +38,8 @@ def serve() -> int:
     options = [part for path in watched for part in ("--watch", str(path))]
     command = [sys.executable, "-m", "sphinx_autobuild", "-c", str(HERE), *options]
     command += ["--ignore", "*/node_modules/*", "--ignore", "*.pyc"]
-    command += ["--pre-build", f"{sys.executable} -m book stage", str(BUILD / "source"), str(BUILD / "served")]
+    command += ["--pre-build", f"{sys.executable} -m book stage"]
+    command += [str(BUILD / "source"), str(BUILD / "served")]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

@@ -81,7 +81,8 @@ def _sphinx(builder: str, source: Path, build: Path) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     with patch_docutils(HERE), docutils_namespace():
         doctrees = build / f"doctrees-{source.name}"
-        app = Sphinx(source, HERE, out, doctrees, builder, status=None, warning=warnings, warningiserror=True)
+        given = {"html_static_path": [str(HERE / "static"), str(build / "static")]}
+        app = Sphinx(source, HERE, out, doctrees, builder, given, status=None, warning=warnings)
         app.build()
     found = [line for line in re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).splitlines() if line.strip()]
     if found or app.statuscode:

@@ -11,11 +11,17 @@ from pathlib import Path
 from nbformat.v4 import new_markdown_cell
 
 from book import BookError, Project
-from dl_course.exercises.checks import find_exercise
 from dl_course.notebooks import Cell, Notebook, read, tags
 
 _BADGE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 _OUTWARD = re.compile(r"\]\(\.\./([^)\s]+)\)")  # a link from chapters/ to another folder
+_QUESTION = re.compile(r"(from dl_course import ask\s+)?ask\([^)]*\)")  # all that such a cell holds
+_LIVE = {
+    "DrawingPad": "[Draw here](../draw.md): the same network reads your digits in this browser.",
+    "LayerExplorer": "[Look into the layers](../explore.md) of a network, here in the browser.",
+    "ConvolutionStepper": "[Step through it](../play.md#step-through-a-convolution), here in the browser.",
+    "DescentPlayground": "[Play with it](../play.md#walk-down-a-surface), here in the browser.",
+}
 _LABEL = re.compile(r"^# @title .*\n@solution\n")
 
 
@@ -78,6 +84,7 @@ def shown(chapter: Chapter, project: Project, paper: bool = False) -> Notebook:
             cells.append(_text(make(name, cell.source, solutions[name], chapter.stem), cell.id))
         elif kind not in ("bootstrap", "check", "solution"):
             cells.append(_plain(cell, chapter, project))
+            cells += [] if paper else _livelier(cell)
     if paper and solutions:
         parts = [f"({_anchor(name)})=\n### `{name}`\n\n{_code(code)}" for name, code in solutions.items()]
         cells.append(_text("## Solutions\n\n" + "\n\n".join(parts), "solutions"))
@@ -93,9 +100,17 @@ def _plain(cell: Cell, chapter: Chapter, project: Project) -> Cell:
         alts = [
             each.metadata["image/png"]["alt"] for each in cell.outputs if "image/png" in each.get("data", {})
         ]
+        if _QUESTION.fullmatch(cell.source.strip()):
+            cell.metadata["tags"] = [*tags(cell), "remove-input"]
         if alts:
             cell.metadata["mystnb"] = {"image": {"alt": alts[0]}}
     return cell
+
+
+def _livelier(cell: Cell) -> list[Cell]:
+    """Return a line that leads to the page where a widget works without a kernel."""
+    words = [words for name, words in _LIVE.items() if cell.cell_type == "code" and f"{name}(" in cell.source]
+    return [_text(words[0], f"{cell.id}-live")] if words else []
 
 
 def opened_elsewhere(project: Project, stem: str) -> str:
@@ -133,6 +148,8 @@ def _on_paper(name: str, stub: str, _: str, stem: str) -> str:
 
 
 def _hints(name: str) -> list[str]:
+    from dl_course.exercises.checks import find_exercise  # brings torch with it
+
     return [
         re.sub(r"`+([^`]+)`+", r"<code>\1</code>", html.escape(text)) for text in find_exercise(name).hints
     ]

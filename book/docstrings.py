@@ -50,7 +50,7 @@ def _written(part: list[str]) -> Iterator[str]:
         about, rest = _cut(about)
         after.append(rest)
         yield f"* **{_escaped(names)}** – {_escaped(about)}"
-    yield from ("", _escaped(" ".join(after)))
+    yield from ("", _escaped(" ".join(filter(None, after))))
 
 
 def _cut(about: str) -> tuple[str, str]:

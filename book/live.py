@@ -77,9 +77,11 @@ def put_digit_reader(folder: Path, cache: Path) -> int:
 def digit_reader() -> Any:
     """Return the predictor of chapter 06's drawing pad: MNIST's digits, (1, 28, 28)."""
     from dl_course.evaluation import Predictor
-    from dl_course.models import card, trained
+    from dl_course.models import model_card, trained
 
-    return Predictor(trained("digitnet-mnist"), classes=card("digitnet-mnist")["classes"], shape=(1, 28, 28))
+    return Predictor(
+        trained("digitnet-mnist"), classes=model_card("digitnet-mnist")["classes"], shape=(1, 28, 28)
+    )
 
 
 def put_explorer(folder: Path) -> None:
@@ -89,10 +91,10 @@ def put_explorer(folder: Path) -> None:
 
     from dl_course.data import load
     from dl_course.hooks import capture
-    from dl_course.models import card, trained
+    from dl_course.models import model_card, trained
 
     about, model, scenes = (
-        card("tinyresnet-shapes"),
+        model_card("tinyresnet-shapes"),
         trained("tinyresnet-shapes").eval(),
         load("shapes", "test"),
     )
@@ -177,22 +179,21 @@ def _grid(folder: Path, name: str, maps: Any) -> str:
 
 def put_state(folder: Path, name: str, widget: Any) -> None:
     """Write a widget's own synchronised traits, from which its module draws itself on a page."""
-    state = {
-        key: getattr(widget, key) for key in widget.keys if not key.startswith("_") and key not in _PLAIN
-    }
-    (folder / f"{name}.json").write_text(json.dumps(state), "utf-8")
-
-
-_PLAIN = {"layout", "tabbable", "tooltip", "comm"}
+    own = type(widget).class_own_traits(sync=True)
+    (folder / f"{name}.json").write_text(json.dumps({key: getattr(widget, key) for key in own}), "utf-8")
 
 
 def put_all(static: Path, cache: Path) -> dict[str, str]:
     """Fill _static with all that the live figures need; return what a page says about it."""
+    from dl_course.widgets import ConvolutionStepper, DescentPlayground
+
     for name in ("live", "ort", "widgets"):
         (static / name).mkdir(parents=True, exist_ok=True)
     size = put_runtime(static / "ort") + put_digit_reader(static / "ort", cache)
     (static / "live" / "pad.json").write_text(json.dumps(pad_state()), "utf-8")
     put_explorer(static / "live")
+    put_state(static / "live", "convolution", ConvolutionStepper(place=7))
+    put_state(static / "live", "descent", DescentPlayground(steps=12))
     for module in (ROOT / "dl_course" / "widgets").glob("*.js"):
         shutil.copy2(module, static / "widgets" / module.name)
     return {"pad_megabytes": f"{size / 1e6:.1f}"}

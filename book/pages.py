@@ -42,7 +42,7 @@ def write_pages(folder: Path, project: Project, said: dict[str, str], paper: boo
         "{{results}}", what_it_can_do()
     )
     pages["chapters.md"] = _own("chapters", said, chapters).replace("{{chapters}}", _contents(chapters))
-    skipped = {"index", "draw", "explore", "404"} if paper else set()
+    skipped = {"index", "draw", "explore", "play", "404"} if paper else set()
     for path in sorted((HERE / "pages").glob("*.md")):
         if f"{path.stem}.md" not in pages and path.stem not in skipped and not path.stem.startswith("paper"):
             pages[path.name] = _own(path.stem, said, chapters)
