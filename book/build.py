@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from book import BUILD, HERE, BookError, Project
+from book import BUILD, HERE, ROOT, BookError, Project
 from book.live import put_all
 from book.pages import write_pages
 from book.sharing import GENERAL, draw_cards
@@ -19,12 +19,21 @@ from book.sharing import GENERAL, draw_cards
 _IMAGE = re.compile(r"<img\b(?![^>]*\bloading=)([^>]*?)\s*/?>")
 
 
+_SEARCH = ("searchtools", "language_data", "searchindex", "base-stemmer", "english-stemmer")
+_DEFERRED = ("doctools", "sphinx_highlight", "sphinx-book-theme", *_SEARCH)
+
+
 def stage(project: Project, build: Path = BUILD) -> Path:
     """Write the site's source folder and what its live figures load; return it."""
     said = put_all(build / "static", build / "cache")
-    chapters = write_pages(build / "source", project, said | _addresses(project))
+    chapters = write_pages(build / "source", project, said | _addresses(project) | _counts())
+    shutil.copytree(ROOT / ".github" / "gallery", build / "static" / "gallery", dirs_exist_ok=True)
     titles = {chapter.stem: chapter.title for chapter in chapters}
-    draw_cards(build / "static" / "cards", {GENERAL: "Deep learning that you can take apart", **titles})
+    draw_cards(
+        build / "static" / "cards",
+        build / "cache",
+        {GENERAL: "Deep learning that you can take apart", **titles},
+    )
     return build / "source"
 
 
@@ -38,6 +47,14 @@ def _addresses(project: Project) -> dict[str, str]:
         "site": project.site,
         "openers": openers,
     }
+
+
+def _counts() -> dict[str, str]:
+    """Return how many exercises there are, and how many mistakes their checks know by name."""
+    from dl_course.exercises.checks import all_exercises
+
+    exercises = all_exercises().values()
+    return {"exercises": str(len(exercises)), "mistakes": str(sum(len(each.mistakes) for each in exercises))}
 
 
 def html(build: Path = BUILD) -> Path:
@@ -81,7 +98,8 @@ def _sphinx(builder: str, source: Path, build: Path) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     with patch_docutils(HERE), docutils_namespace():
         doctrees = build / f"doctrees-{source.name}"
-        given = {"html_static_path": [str(HERE / "static"), str(build / "static")]}
+        static = [HERE / "static", build / "static"] if builder == "html" else [HERE / "paper"]
+        given = {"html_static_path": [str(folder) for folder in static]}
         app = Sphinx(source, HERE, out, doctrees, builder, given, status=None, warning=warnings)
         app.build()
     found = [line for line in re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).splitlines() if line.strip()]
@@ -101,7 +119,7 @@ def _put(unfinished: Path, place: Path) -> Path:
 def _finish(site: Path, project: Project) -> None:
     """Pictures load when they are looked at; a map for search engines; the page for wrong addresses."""
     for page in site.rglob("*.html"):
-        page.write_text(_lazy(page.read_text("utf-8"), page), "utf-8")
+        page.write_text(_sooner(_lazy(page.read_text("utf-8"), page), page), "utf-8")
     missing = site / "404.html"
     base = re.sub(r"^https?://[^/]+", "", f"{project.site}/stable/")
     missing.write_text(
@@ -116,8 +134,20 @@ def _finish(site: Path, project: Project) -> None:
     )
     (site / "robots.txt").write_text(f"User-agent: *\nSitemap: {project.site}/stable/sitemap.xml\n", "utf-8")
     (site / "version.json").write_text(json.dumps({"version": project.version}), "utf-8")
-    for name in ("objects.inv", ".buildinfo", ".nojekyll"):
-        (site / name).unlink(missing_ok=True)
+    unused = [site / "objects.inv", site / ".buildinfo", *(site / "_static").rglob("*.map")]
+    for path in [*unused, site / "_static" / "scripts" / "fontawesome.js"]:
+        path.unlink(missing_ok=True)
+
+
+def _sooner(text: str, page: Path) -> str:
+    """Let no script stand between a reader and the first words.
+
+    The theme's 1.5 MB of icons as a script are left out, since its style sheet has the same ones as a font.
+    The index of the search is loaded by the page that searches.
+    """
+    unwanted = ["fontawesome"] if page.name == "search.html" else ["fontawesome", *_SEARCH]
+    text = re.sub(rf'<script [^>]*src="[^"]*({"|".join(unwanted)})\.js[^"]*"[^>]*></script>', "", text)
+    return re.sub(rf'<script (src="[^"]*(?:{"|".join(_DEFERRED)})\.js)', r"<script defer \1", text)
 
 
 def _lazy(text: str, page: Path) -> str:
@@ -159,6 +189,10 @@ def _declare_contents(book: Path) -> None:
 
     with zipfile.ZipFile(book, "w") as packed:
         for info, data in parts.items():
+            if info.filename.endswith(
+                ".xhtml"
+            ):  # Sphinx packs the style sheet of MyST-NB after the list is made
+                data = re.sub(rb"<link [^>]*mystnb[^>]*>", b"", data)
             if info.filename.endswith("content.opf"):
                 data = re.sub(r'<item [^>]*href="([^"]+\.xhtml)"[^>]*/>', item, data.decode()).encode()
             packed.writestr(info, data)

@@ -84,7 +84,10 @@ def shown(chapter: Chapter, project: Project, paper: bool = False) -> Notebook:
             cells.append(_text(make(name, cell.source, solutions[name], chapter.stem), cell.id))
         elif kind not in ("bootstrap", "check", "solution"):
             cells.append(_plain(cell, chapter, project))
-            cells += [] if paper else _livelier(cell)
+            if paper:
+                _flatten(cell)
+            else:
+                cells += _livelier(cell)
     if paper and solutions:
         parts = [f"({_anchor(name)})=\n### `{name}`\n\n{_code(code)}" for name, code in solutions.items()]
         cells.append(_text("## Solutions\n\n" + "\n\n".join(parts), "solutions"))
@@ -105,6 +108,24 @@ def _plain(cell: Cell, chapter: Chapter, project: Project) -> Cell:
         if alts:
             cell.metadata["mystnb"] = {"image": {"alt": alts[0]}}
     return cell
+
+
+def _flatten(cell: Cell) -> None:
+    """Bring a cell's HTML into the form of paper and e-readers: XHTML, open, without styles of its own."""
+    from bs4 import BeautifulSoup
+
+    for output in cell.get("outputs", []):
+        if "text/html" in output.get("data", {}):
+            soup = BeautifulSoup("".join(output.data["text/html"]), "html.parser")
+            for style in soup.find_all("style"):
+                style.decompose()
+            for tag in soup.find_all(True):
+                tag.attrs = {
+                    name: value for name, value in tag.attrs.items() if name not in ("border", "style")
+                }
+                if tag.name == "details":
+                    tag["open"] = "open"
+            output.data["text/html"] = soup.decode(formatter="minimal")
 
 
 def _livelier(cell: Cell) -> list[Cell]:

@@ -59,10 +59,9 @@ html_theme_options = {
 epub_show_urls = "no"
 epub_basename = "dl_course"
 epub_description = _project.description
-epub_identifier = _project.site
-epub_scheme = "URL"
-epub_uid = "book"
-epub_exclude_files = ["search.html", "_static/live.js"]
+epub_identifier = epub_uid = "dl_course"
+epub_scheme = "title"
+epub_tocdup = False
 epub_css_files = ["paper.css"]
 
 

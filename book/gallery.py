@@ -20,7 +20,7 @@ from book.browser import chromium, serving, visiting
 GALLERY = ROOT / ".github" / "gallery"
 CHECK = """\
 def standardize(images: Tensor) -> Tensor:
-    \"\"\"Return the batch (N, C, H, W) as floats, every channel with mean 0 and deviation 1.\"\"\"
+    \"\"\"Return the batch (N, C, H, W), every channel with mean 0 and deviation 1.\"\"\"
     images = images.float()
     mean = images.mean(dim=(0, 2, 3), keepdim=True)
     std = images.std(dim=(0, 2, 3), keepdim=True)
@@ -33,8 +33,9 @@ model = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64,
 
 checkup(model, DataLoader(pictures, 64, shuffle=True), nn.CrossEntropyLoss())"""
 STYLE = """
-body { margin: 0; padding: 20px; font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; width: 760px }
-.cell { border-left: 4px solid #0173b2; background: #f3f4f5; padding: 10px 14px; border-radius: 3px; font-size: 13.5px }
+body { margin: 0; padding: 20px; font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff }
+body { width: 760px }
+.cell { border-left: 4px solid #0173b2; background: #f3f4f5; padding: 10px 14px; font-size: 13.5px }
 .cell pre { margin: 0; white-space: pre-wrap } .output { padding: 12px 4px 0; font-size: 14px }
 .output table { border-collapse: collapse } .output td, .output th { padding: 2px 8px; vertical-align: top }
 """
@@ -123,9 +124,14 @@ SEVEN = ((80, 70), (200, 70), (150, 150), (120, 230))
 
 
 def _fewer_bytes(path: Path) -> None:
-    from PIL import Image
+    from PIL import Image, ImageChops, ImageOps
 
-    Image.open(path).convert("RGB").quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture = Image.open(path).convert("RGB")
+    left, top, right, bottom = ImageChops.difference(
+        picture, Image.new("RGB", picture.size, "white")
+    ).getbbox()
+    picture = ImageOps.expand(picture.crop((left, top, right, bottom)), 12, "white")
+    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> int:

@@ -29,6 +29,6 @@ def _converted(node: Any, block: bool) -> str:
     text = node.astext()
     sized = _BIG.sub(lambda found: f"\\{found[1]}{'r' if text[found.end()] in ')]' else 'l'}", text)
     try:
-        return tex2mathml(sized, as_block=block)
+        return tex2mathml(sized, as_block=block).replace("&ApplyFunction;", "\u2061")  # unknown to XHTML
     except MathError as error:
         raise SphinxError(f"the formula {text} can't be drawn: {error}") from error

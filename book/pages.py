@@ -16,9 +16,9 @@ from book.chapters import Chapter, read_chapters, shown
 from book.figures import filled, what_it_can_do
 
 DOCUMENTS = {  # in the repository: the page's name
+    "datasets/README.md": "data",
     "TEACHING.md": "teaching",
     "CONTRIBUTING.md": "contributing",
-    "datasets/README.md": "data",
     "CHANGELOG.md": "changelog",
 }
 ROOMS = (
@@ -35,14 +35,16 @@ def write_pages(folder: Path, project: Project, said: dict[str, str], paper: boo
     said: what is put for {{name}} on our own pages. BookError where something is missing.
     """
     chapters = read_chapters(ROOT)
+    documents = [page for document, page in DOCUMENTS.items() if (ROOT / document).is_file()]
+    said = said | {"documents": "\n".join(documents)}
     pages = {f"chapters/{chapter.stem}.ipynb": _notebook(chapter, project, paper) for chapter in chapters}
     pages |= dict(_documents(project))
-    pages |= {f"api/{room}.rst": _room(room) for room in ROOMS}
+    pages |= {} if paper else {f"api/{room}.rst": _room(room) for room in ROOMS}
     pages["what-it-can-do.md"] = _own("what-it-can-do", said, chapters).replace(
         "{{results}}", what_it_can_do()
     )
     pages["chapters.md"] = _own("chapters", said, chapters).replace("{{chapters}}", _contents(chapters))
-    skipped = {"index", "draw", "explore", "play", "404"} if paper else set()
+    skipped = {"index", "api", "draw", "explore", "play", "404"} if paper else set()
     for path in sorted((HERE / "pages").glob("*.md")):
         if f"{path.stem}.md" not in pages and path.stem not in skipped and not path.stem.startswith("paper"):
             pages[path.name] = _own(path.stem, said, chapters)

@@ -16,6 +16,8 @@ GENERAL = "general"
 
 def describe(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Add a page's description, and the card that is shown where its address is shared."""
+    if app.builder.name != "html":
+        return
     project = Project.read()
     title = html.unescape(_TAGS.sub("", context.get("title") or "dl_course"))
     found = _PARAGRAPH.search(context.get("body") or "")
@@ -37,12 +39,13 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], doctre
     context["metatags"] = context.get("metatags", "") + "\n".join(lines)
 
 
-def draw_cards(folder: Path, titles: dict[str, str]) -> None:
+def draw_cards(folder: Path, cache: Path, titles: dict[str, str]) -> None:
     """Draw a card of 1200×630 for each title that has none yet."""
-    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder, cache):
+        path.mkdir(parents=True, exist_ok=True)
     for name, title in titles.items():
-        kept = folder / f"{name}.txt"
-        if not kept.is_file() or kept.read_text("utf-8") != title:
+        kept = cache / f"card-{name}.txt"
+        if not (folder / f"{name}.png").is_file() or not kept.is_file() or kept.read_text("utf-8") != title:
             _draw(folder / f"{name}.png", title)
             kept.write_text(title, "utf-8")
 
