@@ -185,11 +185,12 @@ def put_state(folder: Path, name: str, widget: Any) -> None:
 
 def put_all(static: Path, cache: Path) -> dict[str, str]:
     """Fill _static with all that the live figures need; return what a page says about it."""
+    size = put_runtime(static / "ort")  # first, since npm may be missing
     from dl_course.widgets import ConvolutionStepper, DescentPlayground
 
-    for name in ("live", "ort", "widgets"):
+    for name in ("live", "widgets"):
         (static / name).mkdir(parents=True, exist_ok=True)
-    size = put_runtime(static / "ort") + put_digit_reader(static / "ort", cache)
+    size += put_digit_reader(static / "ort", cache)
     (static / "live" / "pad.json").write_text(json.dumps(pad_state()), "utf-8")
     put_explorer(static / "live")
     put_state(static / "live", "convolution", ConvolutionStepper(place=7))
