@@ -20,6 +20,7 @@ _IMAGE = re.compile(r"<img\b(?![^>]*\bloading=)([^>]*?)\s*/?>")
 
 
 _SEARCH = ("searchtools", "language_data", "searchindex", "base-stemmer", "english-stemmer")
+_NAMED = '<summary aria-label="Pages of this part">'
 _DEFERRED = ("doctools", "sphinx_highlight", "sphinx-book-theme", *_SEARCH)
 
 
@@ -143,10 +144,13 @@ def _sooner(text: str, page: Path) -> str:
     """Let no script stand between a reader and the first words.
 
     The theme's 1.5 MB of icons as a script are left out, since its style sheet has the same ones as a font.
-    The index of the search is loaded by the page that searches.
+    The index of the search is loaded by the page that searches. Two of the theme's controls get a name: one
+    had none, one another than it shows.
     """
     unwanted = ["fontawesome"] if page.name == "search.html" else ["fontawesome", *_SEARCH]
     text = re.sub(rf'<script [^>]*src="[^"]*({"|".join(unwanted)})\.js[^"]*"[^>]*></script>', "", text)
+    text = text.replace('<summary><span class="toctree-toggle"', f'{_NAMED}<span class="toctree-toggle"')
+    text = re.sub(r'(<button[^>]*search-button-field[^>]*?)\s+aria-label="Search"', r"\1", text)
     return re.sub(rf'<script (src="[^"]*(?:{"|".join(_DEFERRED)})\.js)', r"<script defer \1", text)
 
 
