@@ -12,7 +12,10 @@ import pytest
 from book import BookError, Project, build, live
 from book.chapters import Chapter, read_chapters, shown
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Sphinx and ipywidgets
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Sphinx and ipywidgets
+    pytest.mark.timeout(600),  # the first builds the site
+]
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = read_chapters(ROOT)[0]
 

@@ -13,7 +13,10 @@ from book import Project
 from book.chapters import read_chapters
 from dl_course.exercises.checks import find_exercise
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Sphinx and ipywidgets
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Sphinx and ipywidgets
+    pytest.mark.timeout(600),  # the first builds the site
+]
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = Project.read()
 CHAPTERS = read_chapters(ROOT)
