@@ -24,15 +24,16 @@ def checkpointed(model: nn.Module, layers: str | Iterable[str]) -> Iterator[None
                 raise ValueError(f"a {type(module).__name__} is never called; name the layers in it")
             stack.callback(vars(module).update, {k: v for k, v in vars(module).items() if k == "forward"})
             stack.callback(vars(module).pop, "forward")
-            module.forward = _twice(module)
+            module.forward = _run_again_for_its_gradient(module)
         yield
 
 
-def _twice(module: nn.Module) -> Callable[..., Any]:
+def _run_again_for_its_gradient(module: nn.Module) -> Callable[..., Any]:
     forward = module.forward
 
-    def forward_and_again(*args: Any, **kwargs: Any) -> Any:
-        before, runs = _buffers(module), count()
+    def checkpointed_forward(*args: Any, **kwargs: Any) -> Any:
+        before = _buffers(module)
+        runs = count()
 
         def run(*args: Any, **kwargs: Any) -> Any:
             if next(runs) == 0:
@@ -45,7 +46,7 @@ def _twice(module: nn.Module) -> Callable[..., Any]:
 
         return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
-    return forward_and_again
+    return checkpointed_forward
 
 
 def _buffers(module: nn.Module) -> list[Any]:

@@ -21,7 +21,9 @@ class ActivationMonitor(ExitStack):
 
     def __init__(self, model: nn.Module, layers: str | Iterable[str]) -> None:
         super().__init__()
-        self._model, self._step, self._looking = model, 0, False
+        self._model = model
+        self._step = 0
+        self._recording = False  # whether the model's present call is one of training
         self._layers = [layers] if isinstance(layers, str) else list(layers)
         self._calls: list[tuple[str, Call]] = []
         self._rows: list[dict[str, Any]] = []
@@ -33,14 +35,18 @@ class ActivationMonitor(ExitStack):
     def _enter(self, name: str, module: nn.Module) -> None:
         if name == "":
             self._reduce()
-            self._looking = self._model.training and torch.is_grad_enabled()
-            self._step += self._looking
+            self._recording = self._model.training and torch.is_grad_enabled()
+            self._step += self._recording
 
     def _leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        looking, self._looking = self._looking, self._looking and name != ""  # not when checkpointing reruns
-        if looking and name in self._layers:
-            self._calls.append((name, call := Call(output)))
-            return call.listen(output)
+        recording = self._recording
+        if name == "":
+            self._recording = False  # activation checkpointing runs layers once more, after the model
+        if not recording or name not in self._layers:
+            return None
+        call = Call(output)
+        self._calls.append((name, call))
+        return call.listen(output)
 
     def _reduce(self) -> None:
         for layer, call in self._calls:

@@ -122,6 +122,24 @@ def _check_length(trainer: Any, scheduler: Any, epochs: int, batches: int) -> No
         raise ValueError(f"the schedule is made for {batches} steps an epoch, which has {updates}: {way}")
 
 
+def check_up(trainer: Any, strict: bool) -> None:
+    """Log what a check-up finds before a training; raise ValueError for errors if strict, or for a step."""
+    if trainer.loss_fn is None:
+        raise ValueError(
+            "checkup= is for a loss_fn; of a step, diagnostics.checkup(train_step=…) can be asked"
+        )
+    from dl_course.diagnostics import checkup
+
+    parts = {"optimizer": trainer.optimizer, "val_loader": trainer.val_loader}
+    parts["scheduler"] = trainer.schedulers[0] if trainer.schedulers else None
+    report = checkup(trainer.model, trainer.train_loader, trainer.loss_fn, **parts)
+    wrong = [finding for finding in report if finding.severity != "info"]
+    if wrong:
+        logging.getLogger("dl_course").warning("%s", report)
+    if strict and any(finding.severity == "error" for finding in wrong):
+        raise ValueError(f"the check-up found errors: {', '.join(finding.fault for finding in wrong)}")
+
+
 def length(loader: Any) -> int | None:
     """Return the number of batches; None where nobody knows, as of an IterableDataset."""
     try:

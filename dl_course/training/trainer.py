@@ -43,7 +43,8 @@ class Trainer:
     parameters to it · callbacks: objects with any of the methods problems.EVENTS, all called with the
     Trainer · output_dir: where latest.pt, best.pt and history.csv go · metrics: by name, functions of
     (outputs, labels), or objects as torchmetrics has, see ``figures.Metrics``; by default the accuracy, {}
-    for none · progress: whether to show a bar.
+    for none · progress: whether to show a bar · checkup: whether to run ``diagnostics.checkup`` before the
+    first step and log what it finds, or "strict" to raise ValueError where that is an error.
     A model in train mode keeps the flags of its parts: a BatchNorm that you froze stays frozen.
 
     Batches of another form, several inputs, no labels, two networks: step(model, batch), in the place of
@@ -64,7 +65,7 @@ class Trainer:
         device: str | torch.device | None = None, precision: str = "fp32", accumulate: int = 1,
         max_grad_norm: float | None = None, callbacks: Iterable[Any] = (),
         output_dir: str | Path | None = None, metrics: Mapping[str, Any] | None = None,
-        progress: bool = True,
+        progress: bool = True, checkup: bool | str = False,
     ) -> None:  # fmt: skip
         self.device = pick_device(device)
         self.model = model.to(self.device)
@@ -91,6 +92,7 @@ class Trainer:
         problems.check_parts(self, metrics)
         self.metrics = Metrics(metrics, loss_fn, self.device)
         self.progress = progress
+        self.checkup = checkup
         self.history = History()
         self.stopped = ""  # why fit ended early; a callback sets it to end fit
         self.epoch = 0  # epochs done
@@ -110,6 +112,8 @@ class Trainer:
         TrainingError for numbers that are not finite and for full memory.
         """
         problems.check_start(self, epochs)
+        if self.checkup and not self.step:
+            problems.check_up(self, strict=self.checkup == "strict")
         self.stopped = ""
         batches = problems.length(self.train_loader) or 0
         done = self.epoch * batches + self.batch

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -212,3 +213,27 @@ def test_every_epoch_counts_those_before_and_a_finished_fit_does_nothing():
     assert run.fit(3).epochs.epoch.tolist() == [1, 2, 3]
     before = copy.deepcopy(run.model.state_dict())
     assert len(run.fit(3)) == 3 and same(before, run.model.state_dict())
+
+
+def test_a_checkup_before_the_first_step_logs_what_it_finds_and_changes_nothing(caplog):
+    bytes_as_they_are = [(255 * x, y) for x, y in loader()]
+    one, other = net(), net()
+    trainer(one, bytes_as_they_are).fit(1)
+    trainer(other, bytes_as_they_are, checkup=True).fit(1)
+    assert "input-not-normalised" in caplog.text and same(one.state_dict(), other.state_dict())
+
+
+def test_a_strict_checkup_stops_at_an_error_and_a_resumed_training_is_not_looked_at(monkeypatch):
+    report = [SimpleNamespace(fault="output-width", severity="error")]
+    looked = []
+    checkup = lambda model, batches, loss_fn, **parts: looked.append(sorted(parts)) or report  # noqa: E731
+    monkeypatch.setattr("dl_course.diagnostics.checkup", checkup)
+    with pytest.raises(ValueError, match="the check-up found errors: output-width"):
+        trainer(net(), checkup="strict").fit(1)
+    assert looked == [["optimizer", "scheduler", "val_loader"]]
+    run = trainer(net(), checkup=True)
+    run.fit(1)
+    run.fit(2)
+    assert len(looked) == 2
+    with pytest.raises(ValueError, match="checkup= is for a loss_fn"):
+        trainer(net(), loss_fn=None, step=lambda model, batch: None, checkup=True).fit(1)
