@@ -360,8 +360,8 @@ def check_state(trainer: Any, state: Any, names: set[str]) -> None:
     names |= {"model", "optimizers", "schedulers", "callbacks", "epoch", "step", "batch", "order", "random"}
     if missing := sorted(names - state.keys()):
         raise ValueError(f"the checkpoint holds no {', '.join(missing)}; there is: {', '.join(state)}")
-    own = {name: tuple(value.shape) for name, value in tensors_of(trainer.model_state())}
-    saved = {name: tuple(value.shape) for name, value in tensors_of(state["model"])}
+    states = (trainer.model_state(), state["model"])
+    own, saved = ({n: tuple(v.shape) for n, v in s.items() if isinstance(v, Tensor)} for s in states)
     differing = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
     if differing:
         name = differing[0]
@@ -377,11 +377,6 @@ def check_state(trainer: Any, state: Any, names: set[str]) -> None:
         if _group_sizes(optimizer) != _group_sizes(saved_one):
             sizes = f"{_group_sizes(optimizer)} here, {_group_sizes(saved_one)} there"
             raise ValueError(f"the checkpoint's optimizer has other groups of parameters: {sizes}")
-
-
-def tensors_of(state: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
-    """Return a state's tensors by name, without what a module keeps beside them."""
-    return [(name, value) for name, value in state.items() if isinstance(value, Tensor)]
 
 
 def _group_sizes(optimizer: Any) -> list[int]:
