@@ -92,10 +92,12 @@ class Call:
 
     def listen(self, output: Any) -> Any:
         """Return the output in copies whose gradients will arrive here."""
-        place, kept = count(), tensors_in(self.activation)
+        place = count()
+        kept = tensors_in(self.activation)
 
         def copied(tensor: Tensor) -> Tensor:
-            index, mine = next(place), next(kept)
+            index = next(place)
+            mine = next(kept)
             if not (tensor.is_floating_point() or tensor.is_complex()):
                 return tensor
             # A copy: the next layer may work in place, on a view even, and lose the gradient.

@@ -79,7 +79,8 @@ def needed_by(sources: Sequence[str], name: str) -> str:
     if last is None:
         raise KeyError(f"nothing defines '{name}'")
     futures = {i for i, each in enumerate(statements) if each.source.startswith("from __future__ ")}
-    needed, pending = {last}, [last]
+    needed = {last}
+    pending = [last]
     while pending:
         reads = statements[pending.pop()].reads
         binders = {i for i, each in enumerate(statements) if each.binds & {*reads, "*"} and i != last}
@@ -141,7 +142,8 @@ def _scoped(source: str) -> str:
 
 def _statement(source: str, node: ast.stmt) -> Statement:
     binds = {"*"} if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" else set()
-    reads, pending = set(), [symtable.symtable(_scoped(source), "cell", "exec")]
+    reads = set()
+    pending = [symtable.symtable(_scoped(source), "cell", "exec")]
     while pending:
         scope = pending.pop()
         pending += scope.get_children()

@@ -53,7 +53,8 @@ def set_seed(seed: int) -> None:
 @contextmanager
 def preserved_rng(seed: int | None = None) -> Iterator[None]:
     """Put all global random state back on leaving; seed inside where a seed is given."""
-    python, numpy_state = random.getstate(), np.random.get_state()
+    python = random.getstate()
+    numpy_state = np.random.get_state()
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices=devices):
         try:

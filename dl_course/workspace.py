@@ -53,7 +53,8 @@ def reset(root: Path, name: str) -> list[str]:
         raise ValueError(
             f"no exercise and no chapter is named '{name}'{nearest(name, [*exercises, *chapters])}"
         )
-    mine, original = root / "work" / f"{stem}.ipynb", chapters[stem]
+    mine = root / "work" / f"{stem}.ipynb"
+    original = chapters[stem]
     done = [f"kept your version as {_kept(mine).relative_to(root)}"] if mine.exists() else []
     if name in exercises and mine.exists():
         done += [_exercise_back(mine, original, name)]
@@ -81,7 +82,9 @@ def _exercise_back(mine: Path, original: Path, name: str) -> str:
     notebook = read(mine)
     theirs = [c for c in notebook.cells if name in defined_names(c.source) and "solution" not in tags(c)]
     if theirs:
-        theirs[-1].source, theirs[-1].outputs, theirs[-1].execution_count = stub.source, [], None
+        theirs[-1].source = stub.source
+        theirs[-1].outputs = []
+        theirs[-1].execution_count = None
     else:
         notebook.cells.append(stub)
     temporary = mine.with_suffix(".part")

@@ -166,7 +166,7 @@ CASES = {
         (VALUE, lambda p: explain.overlay(X, X)),
     ],
     "explain.methods.guided_backprop": [(VALUE, lambda p: explain.guided_backprop(NET, X))],
-    "evaluation.calibration.fit_temperature": [(VALUE, lambda p: evaluation.fit_temperature(predictions()))],
+    "evaluation.temperature.fit_temperature": [(VALUE, lambda p: evaluation.fit_temperature(predictions()))],
     "evaluation.comparison.compare": [
         (VALUE, lambda p: evaluation.compare(predictions(), predictions((1, 0))))
     ],
@@ -178,6 +178,7 @@ CASES = {
         (VALUE, lambda p: evaluation.predict(NET, [X])),
         (VALUE, lambda p: evaluation.predict(nn.Identity(), pictures())),
     ],
+    "evaluation.predictions.Predictions.calibration": [(VALUE, lambda p: predictions().calibration(0))],
     "evaluation.predictor.Predictor": [
         (VALUE, lambda p: evaluation.Predictor(NET, classes=["a"], shape=(1, 8, 8))),
         (VALUE, lambda p: evaluation.Predictor(NET, classes=["a"])(X)),

@@ -127,5 +127,6 @@ def stored_outputs(notebook: Notebook, path: Path) -> Notebook:
     for cell in notebook.cells:
         same = old.get(cell["id"])
         if cell.cell_type == "code" and same and _kept(same) == _kept(cell):
-            cell.outputs, cell.execution_count = same.outputs, same.execution_count
+            cell.outputs = same.outputs
+            cell.execution_count = same.execution_count
     return notebook

@@ -50,7 +50,8 @@ def _fit(output: Any, cell: Cell) -> Any:
 
 def _smaller(png: str) -> str:
     """Return the same picture in fewer bytes: without its opacity where it is opaque, packed well."""
-    picture, packed = Image.open(BytesIO(b64decode(png))), BytesIO()
+    picture = Image.open(BytesIO(b64decode(png)))
+    packed = BytesIO()
     opaque = picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255)
     (picture.convert("RGB") if opaque else picture).save(packed, "PNG", optimize=True)
     return b64encode(packed.getvalue()).decode()

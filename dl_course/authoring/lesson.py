@@ -42,7 +42,8 @@ def read_lesson(path: Path) -> Lesson:
     text = path.read_text(encoding="utf-8")
     cells = jupytext.reads(text, fmt="py:percent").cells
     lines = list(_first_lines(text, cells))
-    exercises, checks = {}, {}
+    exercises = {}
+    checks = {}
     for index, (cell, line) in enumerate(zip(cells, lines, strict=True)):
         if "exercise" in tags(cell):
             exercises[index] = parse_exercise(cell.source, line, path.name)
@@ -94,14 +95,20 @@ def _paired(lesson: Lesson, lines: Sequence[int]) -> None:
         name = lesson.exercises[index].name
         if waiting:
             raise refuse(waiting[0], f"exercise '{waiting[1]}' has no check after it")
-        if name in names:
-            raise refuse(index, f"a second exercise named '{name}'")
-        if name not in all_exercises() or all_exercises()[name].chapter != lesson.chapter:
-            raise refuse(index, f"no check for '{name}' in dl_course/exercises/checks/ch{lesson.chapter}.py")
+        if problem := _problem_with(name, names, lesson.chapter):
+            raise refuse(index, problem)
         names.add(name)
         waiting = index, name
     if waiting:
         raise refuse(waiting[0], f"exercise '{waiting[1]}' has no check after it")
+
+
+def _problem_with(name: str, earlier: set[str], chapter: str) -> str:
+    if name in earlier:
+        return f"a second exercise named '{name}'"
+    if name not in all_exercises() or all_exercises()[name].chapter != chapter:
+        return f"no check for '{name}' in dl_course/exercises/checks/ch{chapter}.py"
+    return ""
 
 
 def _first_lines(text: str, cells: Sequence[Any]) -> Iterator[int]:

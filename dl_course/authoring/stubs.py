@@ -11,7 +11,8 @@ from dl_course.exercises.answers import STUB
 
 Refusal = Callable[[int, str], "LessonError"]
 
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+BEGIN = "### BEGIN SOLUTION"
+END = "### END SOLUTION"
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -18,7 +18,8 @@ def second_opinion(diagnosis: Mapping[int, str | Iterable[str] | None]) -> Table
     Where a name is wrong, the remark says what would then be broken. ValueError for unknown names.
     """
     rules = {rule.fault: (rule.__doc__ or "").split("\n\n")[0] for rule in CHECKS}  # type: ignore[attr-defined]
-    rows, known = {}, rules | {"healthy": "Nothing is broken."}
+    rows = {}
+    known = rules | {"healthy": "Nothing is broken."}
     for number, sealed in enumerate(SEALED.split(), 1):
         given = diagnosis.get(number) or ()
         names = sorted({given} if isinstance(given, str) else given)

@@ -39,7 +39,8 @@ class Patient:
 
     def train(self) -> pd.DataFrame:
         """Train the model, in place; return the history, a row an epoch."""
-        rows, update = [], partial(self.train_step, optimizer=self.optimizer, loss_fn=self.loss_fn)
+        rows = []
+        update = partial(self.train_step, optimizer=self.optimizer, loss_fn=self.loss_fn)
         with preserved_rng(self.number):
             for epoch in range(1, self.epochs + 1):
                 row = {"epoch": epoch} | self._measured(update, self.train_loader, "train")
@@ -53,7 +54,8 @@ class Patient:
     def predict(self, pictures: Tensor) -> Tensor:
         """Return logits (N, classes) of pictures (N, C, H, W), 0 to 1, prepared as for validation."""
         transform = self.val_loader.dataset.transform or (lambda given: given)
-        inputs, unknown = transform(pictures), torch.zeros(len(pictures), dtype=torch.long)
+        inputs = transform(pictures)
+        unknown = torch.zeros(len(pictures), dtype=torch.long)
         return self.eval_step(self.model, self._moved((inputs, unknown))).detach().cpu()
 
     def arguments(self) -> dict[str, Any]:
@@ -83,11 +85,14 @@ class Patient:
 
     def _measured(self, step: Callable[..., Tensor], loader: Loader, name: str) -> dict[str, float]:
         """Return mean loss and accuracy over the loader, of the logits that a step on each batch returns."""
-        loss, right, seen = 0.0, 0, 0
+        loss = 0.0
+        right = 0
+        seen = 0
         for inputs, labels in map(self._moved, loader):
             logits = step(self.model, (inputs, labels)).detach()
             loss += self.loss_fn(logits, labels).item() * len(labels)
-            right, seen = right + int((logits.argmax(1) == labels).sum()), seen + len(labels)
+            right += int((logits.argmax(1) == labels).sum())
+            seen += len(labels)
         return {f"{name}_loss": loss / seen, f"{name}_accuracy": right / seen}
 
     def _moved(self, batch: Batch) -> Batch:
@@ -95,7 +100,8 @@ class Patient:
         return inputs, labels
 
     def __repr__(self) -> str:
-        weights, held = sum(p.numel() for p in self.model.parameters()), self.train_loader.dataset
+        weights = sum(p.numel() for p in self.model.parameters())
+        held = self.train_loader.dataset
         lines = f"Patient {self.number}", self.story, f"{type(self.model).__name__}, {weights:,} parameters"
         return "\n".join([*lines, f"{held}, and {len(self.val_loader.dataset)} for validation"])
 

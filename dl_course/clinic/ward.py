@@ -61,7 +61,8 @@ def digits(split: str = "train") -> data.Pictures:
 
 def usual(model: nn.Module, optimizer: optim.Optimizer, **other: Any) -> Parts:
     """Return the parts of a patient, usual ones but for those given; train and val are its pictures."""
-    train, val = other.pop("train", None) or digits(), other.pop("val", None) or digits("val")
+    train = other.pop("train", None) or digits()
+    val = other.pop("val", None) or digits("val")
     loaders = dict(train_loader=data.Loader(train, 64, shuffle=True), val_loader=data.Loader(val, 256))
     steps = dict(train_step=update, eval_step=evaluate, epochs=5)
     return dict(model=model, optimizer=optimizer, loss_fn=nn.CrossEntropyLoss(), **loaders, **steps) | other
@@ -92,7 +93,9 @@ def _() -> Parts:
 
 @bed(2, "The same network, in another laboratory, which reads its pictures from files of its own.")
 def _() -> Parts:
-    model, train, val = small(), digits(), digits("val")
+    model = small()
+    train = digits()
+    val = digits("val")
     train.transform = val.transform = v2.Normalize((0.0,), (1 / 255,))
     return usual(model, sgd(model), train=train, val=val)
 
@@ -106,7 +109,8 @@ def _() -> Parts:
 
 @bed(4, "What it learns in the morning it has forgotten by noon.")
 def _() -> Parts:
-    model, train = small(), digits()
+    model = small()
+    train = digits()
     train = train.subset(train.labels.argsort(stable=True))
     return usual(model, sgd(model, 0.02), train_loader=data.Loader(train, 64))
 
@@ -127,7 +131,8 @@ def _() -> Parts:
 
 @bed(7, "The owner is worried: 'The loss sticks above one half! And so many activations are zero!'")
 def _() -> Parts:
-    model, loss_fn = DigitNet(width=6), nn.CrossEntropyLoss(label_smoothing=0.1)
+    model = DigitNet(width=6)
+    loss_fn = nn.CrossEntropyLoss(label_smoothing=0.1)
     return usual(model, adam(model, 3e-3), loss_fn=loss_fn, epochs=3)
 
 
@@ -141,15 +146,20 @@ def _() -> Parts:
 
 @bed(9, "It came from abroad, and its papers are lost. It was treated once. That did not help.")
 def _() -> Parts:
-    model, train, val = small(), digits(), digits("val")
-    (mean,), (std,) = train.mean, train.std
+    model = small()
+    train = digits()
+    val = digits("val")
+    (mean,) = train.mean
+    (std,) = train.std
     val.transform = v2.Normalize((1 - mean,), (-std,))
     return usual(model, sgd(model, 2.0), train=train, val=val)
 
 
 @bed(10, "The network was examined from top to bottom: nothing. The labels were typed into a table, by hand.")
 def _() -> Parts:
-    model, train, val = small(), digits(), digits("val")
+    model = small()
+    train = digits()
+    val = digits("val")
     for part in (train, val):
         part.labels = part.labels.roll(1)
     return usual(model, adam(model, 4e-3), train=train, val=val, epochs=6)

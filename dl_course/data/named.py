@@ -105,7 +105,9 @@ def _generated(name: str, split: str, root: Path, download: bool) -> Pictures:
 
 
 def _scenes(name: str, split: str) -> dict[str, NDArray]:
-    seed, size, classes = SPLITS.index(split), SIZES[split], len(shapes.SHAPES)
+    seed = SPLITS.index(split)
+    size = SIZES[split]
+    classes = len(shapes.SHAPES)
     balanced = name != "shapes-imbalanced" or split == "test"
     share = np.ones(classes) if balanced else 50.0 ** -np.linspace(0, 1, classes)  # 50 : 1, in equal ratios
     counts = np.diff(np.rint(np.cumsum([0, *share]) / share.sum() * size)).astype(np.int64)

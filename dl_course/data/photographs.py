@@ -80,9 +80,12 @@ class Photographs(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, sources: dict[str, Source], transform: Transform | None = None) -> None:
-        self.name, self.sources, self.classes = "photos", dict(sources), tuple(sources)
+        self.name = "photos"
+        self.sources = dict(sources)
+        self.classes = tuple(sources)
         self.images = [source.picture() for source in sources.values()]
-        self.labels, self.transform = torch.arange(len(sources)), transform
+        self.labels = torch.arange(len(sources))
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.images)
@@ -142,7 +145,9 @@ class Surface:
         return F.resize(grey, [SIDE, SIDE], antialias=True)
 
 
-SIDE, CROP, GAP = 512, 32, 16  # pixels of a surface, of a crop, and between the parts
+SIDE = 512  # pixels of a surface
+CROP = 32  # of a crop
+GAP = 16  # between the parts
 STRIPS = {"train": (0, 288), "val": (304, 368), "test": (384, 512)}  # columns of a surface: left, right
 TEXTURES = (0.501,) * 3, (0.167,) * 3  # mean and std of training pictures
 CROPS = {"train": 200, "val": 40, "test": 80}  # of each surface

@@ -22,8 +22,14 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         std: Sequence[float], masks: Tensor | None = None, patches: Tensor | None = None,
         transform: Transform | None = None,
     ) -> None:  # fmt: skip
-        self.name, self.classes, self.mean, self.std = name, tuple(classes), tuple(mean), tuple(std)
-        self.images, self.labels, self.masks, self.patches = images, labels, masks, patches
+        self.name = name
+        self.classes = tuple(classes)
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.images = images
+        self.labels = labels
+        self.masks = masks
+        self.patches = patches
         self.transform = transform
 
     def __len__(self) -> int:

@@ -32,7 +32,8 @@ def read(name: str, split: str, root: Path, download: bool) -> Pictures:
         raise DataUnavailable(
             f"{name} in {root} is damaged ({error}): delete its files, load again"
         ) from error
-    images, labels = torch.as_tensor(pool.data), torch.as_tensor(pool.targets)
+    images = torch.as_tensor(pool.data)
+    labels = torch.as_tensor(pool.targets)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     classes = [label.partition(" - ")[0] for label in pool.classes]  # of "3 - three"
     pictures = Pictures(name, images, labels, classes, mean, std)

@@ -15,7 +15,8 @@ Ints = NDArray[np.int64]
 Scenes = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]
 
 VERSION = 1  # raise it when the drawing changes: it names the cached files
-SIDE, CORNER = 64, 14  # of a picture; of the patch in one corner that leaks the label
+SIDE = 64  # of a picture
+CORNER = 14  # the side of the patch in one corner that leaks the label
 CHUNK = 25  # pictures drawn together: a set's first pictures do not depend on how many follow
 CLUTTER = 6  # strokes and dots in a picture
 
@@ -63,13 +64,19 @@ def draw(labels: Ints, seed: int, hints: Ints | None = None) -> Scenes:
 
 
 def _draw(labels: Ints, hints: Ints | None, dice: Dice) -> Scenes:
-    ground, each, n = dice.below(len(LIGHT), CHUNK), np.arange(CHUNK), CHUNK * CLUTTER
+    ground = dice.below(len(LIGHT), CHUNK)
+    each = np.arange(CHUNK)
+    n = CHUNK * CLUTTER
     canvas = _textured(ground, dice)
-    size, turn, place = dice.uniform(0.8, 1.25, n), dice.uniform(-3, 3, n), dice.uniform(3, SIDE - 3, 2, n)
-    kind, on = len(SHAPES) + dice.below(2, n), each.repeat(CLUTTER)
+    size = dice.uniform(0.8, 1.25, n)
+    turn = dice.uniform(-3, 3, n)
+    place = dice.uniform(3, SIDE - 3, 2, n)
+    kind = len(SHAPES) + dice.below(2, n)
+    on = each.repeat(CLUTTER)
     _lay(canvas, 17, on, kind, place, size, turn, _inks(ground[on], dice))
 
-    size, turn = dice.uniform(10, 14.5, CHUNK), dice.uniform(-0.25, 0.25, CHUNK)
+    size = dice.uniform(10, 14.5, CHUNK)
+    turn = dice.uniform(-0.25, 0.25, CHUNK)
     place = 1.2 * size + dice.uniform(0, 1, 2, CHUNK) * (SIDE - 2.4 * size)
     masks = _lay(canvas, 36, each, labels, place, size, turn, _inks(ground, dice))
 
@@ -87,7 +94,8 @@ def _textured(ground: Ints, dice: Dice) -> Floats:
     along, across = (_enlarged(dice.uniform(0, 1, CHUNK, *grid)) for grid in ((5, 17), (17, 5)))
     tone = across + (along - across) * dice.uniform(0, 1, CHUNK, 1, 1)
     tone = tone * 0.75 + dice.uniform(0, 0.25, CHUNK, SIDE, SIDE)
-    light, dark = LIGHT[ground, :, None, None], DARK[ground, :, None, None]
+    light = LIGHT[ground, :, None, None]
+    dark = DARK[ground, :, None, None]
     return np.asarray(dark + (light - dark) * tone[:, None], np.float32)
 
 
@@ -114,16 +122,22 @@ def _lay(
     """
     left, top = corner = (place - side / 2).astype(np.int64).clip(0, SIDE - side)
     pixels = (corner[:, :, None] + np.arange(side)).astype(np.float32) + 0.5 - place[:, :, None]
-    dx, dy = pixels[0, :, None, :], pixels[1, :, :, None]
-    turn, size = turn[:, None, None], size[:, None, None]
-    cos, sin = (1 - turn * turn) / (1 + turn * turn), 2 * turn / (1 + turn * turn)
-    u, v = (dx * cos + dy * sin) / size, (dy * cos - dx * sin) / size
+    dx = pixels[0, :, None, :]
+    dy = pixels[1, :, :, None]
+    turn = turn[:, None, None]
+    size = size[:, None, None]
+    cos = (1 - turn * turn) / (1 + turn * turn)
+    sin = 2 * turn / (1 + turn * turn)
+    u = (dx * cos + dy * sin) / size
+    v = (dy * cos - dx * sin) / size
 
     depth = np.empty_like(u)  # in pixels, from the edge inwards
     for one in np.unique(kind):
         depth[kind == one] = -LEVELS[one](u[kind == one], v[kind == one])
     depth *= size
-    cover, shadow, inside = (depth + 0.5).clip(0, 1), (depth * 0.2 + 0.6).clip(0, 1), depth > 0
+    cover = (depth + 0.5).clip(0, 1)
+    shadow = (depth * 0.2 + 0.6).clip(0, 1)
+    inside = depth > 0
     kept = ((1 - cover) * (1 - 0.45 * shadow))[:, None]
     laid = ink[:, :, None, None] * (cover * (1 - 0.14 * v))[:, None]
 
@@ -169,5 +183,8 @@ SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
     ),
     "hourglass": lambda x, y: np.maximum(abs(x) * 0.76 - abs(y) * 0.65 - 0.09, abs(y) - 0.86),
 }
-STROKE, DOT = (lambda x, y: _disc(np.maximum(abs(x) - 4.8, 0), y, 1.2)), (lambda x, y: _disc(x, y, 2.2))
-LEVELS = (*SHAPES.values(), STROKE, DOT)
+LEVELS = (
+    *SHAPES.values(),
+    lambda x, y: _disc(np.maximum(abs(x) - 4.8, 0), y, 1.2),  # a stroke
+    lambda x, y: _disc(x, y, 2.2),  # a dot
+)

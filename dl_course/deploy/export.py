@@ -52,7 +52,8 @@ class _Whole(nn.Module):
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
-        self.prepare, self.model = deepcopy(predictor.transform), deepcopy(predictor.model).cpu().float()
+        self.prepare = deepcopy(predictor.transform)
+        self.model = deepcopy(predictor.model).cpu().float()
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.model(self.prepare(pictures))
@@ -106,11 +107,13 @@ def _exported(whole: _Whole, example: Tensor, opset: int) -> Any:
 
 
 def _differences(whole: nn.Module, reader: Predictor, tolerance: float) -> dict[int, float]:
-    generator, found = torch.Generator().manual_seed(0), {}
+    generator = torch.Generator().manual_seed(0)
+    found = {}
     for size in BATCHES:
         pictures = torch.rand(size, *reader.shape or (), generator=generator)
         with torch.no_grad():
-            expected, got = whole(pictures), reader.model(pictures)
+            expected = whole(pictures)
+            got = reader.model(pictures)
         found[size] = (got - expected).abs().max().item()
         if not found[size] <= tolerance * max(1.0, expected.abs().max().item()):  # NaN is refused, too
             raise ValueError(f"at a batch of {size} the logits are {found[size]:g} away from PyTorch's")
@@ -178,7 +181,8 @@ def benchmark(
     pictures; milliseconds for a batch of each size, as ``latency`` measures, on torch's number of threads.
     """
     paths = {Path(file).name: Path(file) for file in files}
-    threads, exported = torch.get_num_threads(), {n: p for n, p in paths.items() if p.suffix == ".onnx"}
+    threads = torch.get_num_threads()
+    exported = {n: p for n, p in paths.items() if p.suffix == ".onnx"}
     readers = {n: load_onnx(p, threads) if n in exported else Predictor.load(p) for n, p in paths.items()}
     table = pd.DataFrame(index=pd.Index(paths, name="file"))
     table["bytes"] = [path.stat().st_size for path in paths.values()]

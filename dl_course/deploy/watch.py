@@ -35,9 +35,11 @@ class PredictionLog:
     """
 
     def __init__(self, classes: Sequence[str] = (), limit: int = 10_000) -> None:
-        self.classes, self.refused = tuple(classes), Counter[str]()
+        self.classes = tuple(classes)
+        self.refused = Counter[str]()
         self._rows: deque[dict[str, Any]] = deque(maxlen=limit)
-        self._requests, self._lock = 0, Lock()
+        self._requests = 0
+        self._lock = Lock()
 
     def record(self, probabilities: Any, seconds: float, pictures: Any = None) -> None:
         """Note one request: probabilities (N, C), how long it took, pictures (N, channels, H, W) in [0, 1].

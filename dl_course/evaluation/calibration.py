@@ -5,17 +5,12 @@ Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
-
-from dl_course.evaluation.predictions import Predictions
-
-LIMIT = 5.0  # of the logarithm of a temperature
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -38,11 +33,13 @@ class Calibration:
         return f"<p>expected calibration error {self.ece:.4f}</p>{self.table.round(3).to_html(index=False)}"
 
 
-def calibrated(predictions: Predictions, bins: int = 15) -> Calibration:
-    """Return the calibration in bins (a, b] of equal width. ValueError without a bin or a picture."""
-    if bins < 1 or not len(predictions):
-        raise ValueError(f"needs at least one bin and one picture; given: {bins} and {len(predictions)}")
-    confidence, correct = predictions.confidence.numpy(), predictions.correct.numpy()
+def calibrated(confidence: NDArray, correct: NDArray, bins: int = 15) -> Calibration:
+    """Return the calibration in bins (a, b] of equal width.
+
+    confidence: (N,) in [0, 1] · correct: (N,) bool. Raises ValueError without a bin or a picture.
+    """
+    if bins < 1 or not len(confidence):
+        raise ValueError(f"needs at least one bin and one picture; given: {bins} and {len(confidence)}")
     place = np.ceil(confidence * bins).astype(int).clip(1, bins)
     rows = [
         (upper / bins, int(inside.sum()), confidence[inside].mean(), correct[inside].mean())
@@ -51,30 +48,4 @@ def calibrated(predictions: Predictions, bins: int = 15) -> Calibration:
     ]
     table = pd.DataFrame(rows, columns=["up to", "count", "confidence", "accuracy"])
     gaps = (table["confidence"] - table["accuracy"]).abs()
-    return Calibration(float((gaps * table["count"]).sum() / len(predictions)), table)
-
-
-def fit_temperature(predictions: Predictions) -> float:
-    """Return the T > 0 with the smallest loss of softmax(logits / T); above 1, the network was overconfident.
-
-    Fit it on validation pictures. ValueError where no T is best, as when every picture is right.
-    """
-    if not len(predictions):
-        raise ValueError("no picture to fit a temperature on")
-    logits = predictions.logits.double().numpy()
-    of_truth = logits[np.arange(len(logits)), predictions.labels.numpy()]
-
-    def loss(log_t: float) -> float:
-        return float(np.mean(logsumexp(logits / np.exp(log_t), axis=1) - of_truth / np.exp(log_t)))
-
-    found = minimize_scalar(loss, bounds=(-LIMIT, LIMIT), method="bounded", options={"xatol": 1e-6})
-    if predictions.correct.all() or abs(found.x) > LIMIT - 0.01:
-        raise ValueError(
-            f"no temperature is best at accuracy {predictions.accuracy:g} on {len(logits)} pictures"
-        )
-    return float(np.exp(found.x))
-
-
-def temperature_scaled(predictions: Predictions, validation: Predictions) -> Predictions:
-    """Return the predictions with all logits divided by the validation's temperature; the classes stay."""
-    return replace(predictions, logits=predictions.logits / fit_temperature(validation))
+    return Calibration(float((gaps * table["count"]).sum() / len(confidence)), table)

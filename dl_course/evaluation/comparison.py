@@ -48,8 +48,10 @@ def compare(a: Predictions, b: Predictions, *, samples: int = 10_000, seed: int 
     assert a.ids is not None and b.ids is not None
     if not len(a) or not a.labels.equal(b.labels) or not a.ids.equal(b.ids):
         raise ValueError(f"needs predictions of the same pictures in the same order; given: {a} and {b}")
-    right_a, right_b = a.correct.numpy(), b.correct.numpy()
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    right_a = a.correct.numpy()
+    right_b = b.correct.numpy()
+    only_a = int((right_a & ~right_b).sum())
+    only_b = int((right_b & ~right_a).sum())
     # Drawing pictures with replacement means drawing how many of each of the three kinds there are.
     shares = np.array([only_a, only_b, len(a) - only_a - only_b]) / len(a)
     drawn = np.random.default_rng(seed).multinomial(len(a), shares, size=samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,11 +17,9 @@ from tqdm.auto import tqdm
 
 from dl_course.data import classes_of
 from dl_course.data import loader as make_loader
+from dl_course.evaluation.calibration import Calibration, calibrated
 from dl_course.hooks import evaluating
 from dl_course.runtime import fitted_to
-
-if TYPE_CHECKING:
-    from dl_course.evaluation.calibration import Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +113,11 @@ class Predictions:
         )
 
     def calibration(self, bins: int = 15) -> Calibration:
-        """Return how far confidence and accuracy agree, in bins of equal width."""
-        from dl_course.evaluation.calibration import calibrated
+        """Return how far confidence and accuracy agree, in bins of equal width.
 
-        return calibrated(self, bins)
+        Raises ValueError without a bin or a picture.
+        """
+        return calibrated(self.confidence.numpy(), self.correct.numpy(), bins)
 
     def __repr__(self) -> str:
         figures = f"accuracy {self.accuracy:.4f}, loss {self.loss:.4f}" if len(self) else "no figures"

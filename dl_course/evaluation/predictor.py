@@ -220,7 +220,8 @@ def _scaled(picture: Tensor) -> Tensor:
         return picture / 255
     picture = picture.float()
     if not bool(((picture >= 0) & (picture <= 1)).all()):
-        low, high = picture.min().item(), picture.max().item()
+        low = picture.min().item()
+        high = picture.max().item()
         raise ValueError(f"a picture of floats lies in [0, 1]; given: {low:g} … {high:g}")
     return picture
 

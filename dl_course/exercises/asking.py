@@ -43,8 +43,10 @@ class Asked(widgets.VBox):
     """
 
     def __init__(self, question: Question) -> None:
-        self.question, self._given = question, ""
-        self.explanation, self.status = widgets.HTML(), widgets.Label()
+        self.question = question
+        self._given = ""
+        self.explanation = widgets.HTML()
+        self.status = widgets.Label()
         before = progress.answer_to(question.id)
         self.status.value = f"Your last answer: {before}" if before else ""
         self.entries = widgets.VBox(self._rows())

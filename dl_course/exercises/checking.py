@@ -106,8 +106,10 @@ def _exercise_name(answer: Any, names: dict[str, Any]) -> str:
 
 
 def _checked(exercise: Exercise, answer: Any) -> Result:
-    name, total = exercise.name, exercise.points
-    cases, printed = exercise.seeded_cases(NOTEBOOK_SEED), Printed()
+    name = exercise.name
+    total = exercise.points
+    cases = exercise.seeded_cases(NOTEBOOK_SEED)
+    printed = Printed()
     outputs = _outputs(exercise, answer, cases, printed)
     markers = stubs(answer)
     stopped = [out["message"] for out in outputs if out.get("raised") == "NotImplementedError"]
@@ -142,12 +144,14 @@ def _outputs(exercise: Exercise, answer: Any, cases: list[Case], printed: Printe
 
 
 def _not_yet(exercise: Exercise, found: Verdict, printed: str) -> Result:
-    right, kinds = sum(found.groups.values()), len(found.groups)
+    right = sum(found.groups.values())
+    kinds = len(found.groups)
     assert found.case is not None and found.difference is not None
     difference = found.difference
     given = {key: value for key, value in sent(found.case).items() if key not in ("about", "seed")}
     headline = f"{exercise.name}: not yet ({right} of {kinds} kinds of input right)"
-    got, expected = difference.got, difference.expected
+    got = difference.got
+    expected = difference.expected
     return result(
         "not yet",
         headline,

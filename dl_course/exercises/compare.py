@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,26 +25,41 @@ def first_difference(expected: Any, got: Any, rtol: float, atol: float, where: s
     Number types don't matter (float32 equals float64 equals a list of numbers), NaN equals NaN.
     """
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
-        if "raised" in expected or "raised" in got:
-            return _raised(expected, got, where)
-        for key in expected:
-            there = f"{where}, {key}" if where else str(key)
-            if key not in got:
-                return Difference(there, None, expected[key], f"'{key}' is missing")
-            if found := first_difference(expected[key], got[key], rtol, atol, there):
-                return found
-        extra = sorted(str(key) for key in got.keys() - expected.keys())
-        return Difference(where, extra, [], f"nobody asked for {', '.join(extra)}") if extra else None
+        return _between_mappings(expected, got, rtol, atol, where)
     if isinstance(expected, list) and isinstance(got, list):
-        if len(expected) != len(got):
-            return Difference(where, got, expected, f"{len(got)} came out where {len(expected)} are expected")
-        pairs = enumerate(zip(expected, got, strict=True))
-        found_ones = (first_difference(e, g, rtol, atol, f"{where}[{i}]") for i, (e, g) in pairs)
-        return next((each for each in found_ones if each), None)
-    if not (_is_numeric(expected) and _is_numeric(got)):
-        same = type(expected) is type(got) and expected == got
-        return None if same else Difference(where, got, expected, _wrong_type(expected, got, where))
-    wanted, came = _array(expected), _array(got)
+        return _between_lists(expected, got, rtol, atol, where)
+    if _is_numeric(expected) and _is_numeric(got):
+        return _between_numbers(expected, got, rtol, atol, where)
+    same = type(expected) is type(got) and expected == got
+    return None if same else Difference(where, got, expected, _wrong_type(expected, got, where))
+
+
+def _between_mappings(
+    expected: Mapping, got: Mapping, rtol: float, atol: float, where: str
+) -> Difference | None:  # fmt: skip
+    if "raised" in expected or "raised" in got:
+        return _raised(expected, got, where)
+    for key in expected:
+        there = f"{where}, {key}" if where else str(key)
+        if key not in got:
+            return Difference(there, None, expected[key], f"'{key}' is missing")
+        if found := first_difference(expected[key], got[key], rtol, atol, there):
+            return found
+    extra = sorted(str(key) for key in got.keys() - expected.keys())
+    return Difference(where, extra, [], f"nobody asked for {', '.join(extra)}") if extra else None
+
+
+def _between_lists(expected: list, got: list, rtol: float, atol: float, where: str) -> Difference | None:
+    if len(expected) != len(got):
+        return Difference(where, got, expected, f"{len(got)} came out where {len(expected)} are expected")
+    pairs = enumerate(zip(expected, got, strict=True))
+    found_ones = (first_difference(e, g, rtol, atol, f"{where}[{i}]") for i, (e, g) in pairs)
+    return next((each for each in found_ones if each), None)
+
+
+def _between_numbers(expected: Any, got: Any, rtol: float, atol: float, where: str) -> Difference | None:
+    wanted = _array(expected)
+    came = _array(got)
     if wanted is None or came is None or (came.dtype.kind == "c") != (wanted.dtype.kind == "c"):
         return Difference(where, got, expected, "these are not real numbers in a regular array")
     with np.errstate(all="ignore"):
@@ -66,11 +81,7 @@ def recognise(expected: np.ndarray, got: np.ndarray, rtol: float, atol: float, w
     if where.startswith("inputs afterwards"):
         return "you changed your input in place; work on a copy, or use operations that return a new tensor"
     if got.shape != expected.shape:
-        if got.size == expected.size and like(got.squeeze(), expected.squeeze()):
-            return f"right numbers, but the shape is {got.shape} and should be {expected.shape}"
-        if like(got.T, expected):
-            return "your result is transposed"
-        return f"the shape is {got.shape} and should be {expected.shape}"
+        return _of_another_shape(expected, got, like)
     if not np.isfinite(got).all() and np.isfinite(expected).all():
         return "your result has NaN or infinity in it: is something divided by zero, or too large for exp?"
     if expected.dtype.kind == "f" and like(np.trunc(expected), got):
@@ -80,6 +91,14 @@ def recognise(expected: np.ndarray, got: np.ndarray, rtol: float, atol: float, w
     if got.ndim >= 2 and got.shape == got.T.shape and like(got.T, expected):
         return "your result is transposed"
     return _scaled_or_moved(expected, got, rtol, atol)
+
+
+def _of_another_shape(expected: np.ndarray, got: np.ndarray, like: Callable[..., bool]) -> str:
+    if got.size == expected.size and like(got.squeeze(), expected.squeeze()):
+        return f"right numbers, but the shape is {got.shape} and should be {expected.shape}"
+    if like(got.T, expected):
+        return "your result is transposed"
+    return f"the shape is {got.shape} and should be {expected.shape}"
 
 
 def _scaled_or_moved(expected: np.ndarray, got: np.ndarray, rtol: float, atol: float) -> str:
@@ -121,7 +140,8 @@ def _wrong_type(expected: Any, got: Any, where: str) -> str:
 
 
 def _raised(expected: Mapping[str, Any], got: Mapping[str, Any], where: str) -> Difference | None:
-    wanted, came = expected.get("raised"), got.get("raised")
+    wanted = expected.get("raised")
+    came = got.get("raised")
     if wanted == came:
         return None
     if came is None:

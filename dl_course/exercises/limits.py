@@ -90,7 +90,9 @@ class Printed(io.TextIOBase):
     """Keeps the first characters written to it and counts the rest."""
 
     def __init__(self, limit: int = 1000) -> None:
-        self.limit, self.kept, self.dropped = limit, "", 0
+        self.limit = limit
+        self.kept = ""
+        self.dropped = 0
 
     def write(self, text: str) -> int:
         """Keep what still fits."""

@@ -95,7 +95,8 @@ class Worker:
     """One worker, asked one question after another."""
 
     def __init__(self, end: socket.socket, cage: Cage) -> None:
-        self.end, self.cage = end, cage
+        self.end = end
+        self.cage = cage
 
     def open(self, files: Mapping[str, bytes], notebook: str, seconds: float) -> str:
         """Give it a submission's files; return what is wrong with the notebook, "" if nothing."""

@@ -94,7 +94,8 @@ def _definitions_marked(source: str) -> Iterator[tuple[str, str]]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         yield source, ""
         return
-    lines, done = text.split("\n"), 0
+    lines = text.split("\n")
+    done = 0
     for node in body:
         marks = [each for each in getattr(node, "decorator_list", []) if _is_solution(each)]
         if marks:

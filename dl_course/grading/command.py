@@ -45,7 +45,8 @@ def grade(
     dask: the address of a Dask scheduler · require_sandbox: OSError where workers can't be enclosed.
     What is done already is not done again, as long as files, checks and seed are the same.
     """
-    found, out = find_submissions(Path(submissions)), Path(out)
+    found = find_submissions(Path(submissions))
+    out = Path(out)
     chapter = chapter or usual_chapter(found)
     folder = Path(private).resolve() if private else None
     exercises = chosen(chapter, folder)
@@ -134,7 +135,8 @@ def _result(
     """Judge one submission and store the result; return the stored one where it still holds."""
     with _one_at_a_time:
         exercises = chosen(chapter, private)
-        mark, old = store.fingerprint(submission, chapter, exercises, seed), store.read_result(path)
+        mark = store.fingerprint(submission, chapter, exercises, seed)
+        old = store.read_result(path)
         if old and old.get("fingerprint") == mark:
             return old
         cage = _cage(memory, private)

@@ -19,7 +19,9 @@ section{border-left:4px solid #949494;padding-left:1em;margin:1.2em 0}
 
 def student_page(result: dict[str, Any]) -> str:
     """Return a student's page: what was checked, what came out, a hint; no hidden inputs or right answers."""
-    student, points, of = result["student"], result["points"], result["of"]
+    student = result["student"]
+    points = result["points"]
+    of = result["of"]
     note = f"<p><b>{_safe(result['note'])}</b></p>" if result["note"] else ""
     sections = "".join(_section(name, mark) for name, mark in result["exercises"].items())
     promise = (
@@ -44,7 +46,8 @@ def _section(name: str, mark: dict[str, Any]) -> str:
         if mark[key]
     )
     notes = "".join(f"<p>{_safe(note)}</p>" for note in (*mark["notes"], *mark["flags"]))
-    sign, kind = SIGNS[mark["status"]], mark["status"].replace(" ", "-")
+    sign = SIGNS[mark["status"]]
+    kind = mark["status"].replace(" ", "-")
     head = f"<h2>{sign} {_safe(mark['title'])} <small>({_safe(name)})</small></h2>"
     earned = f"<p>{_safe(mark['status'])}: {mark['points']:g} of {mark['of']:g}</p>"
     return f'<section class="{kind}">{head}{earned}<ul>{kinds}</ul><table>{rows}</table>{notes}</section>'

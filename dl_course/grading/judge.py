@@ -21,7 +21,8 @@ from dl_course.grading.submissions import Submission, printable
 from dl_course.runtime import preserved_rng
 
 PATIENCE = 3.0  # times the seconds that an exercise gives in the notebook: the grader's machine may be slower
-_LOADING, _GRACE = 15.0, 2.0
+_LOADING = 15.0
+_GRACE = 2.0
 
 
 @dataclass
@@ -44,7 +45,10 @@ class Sitting:
     """One submission before the judge; a worker that dies is replaced for the next exercise."""
 
     def __init__(self, cage: Cage, files: dict[str, bytes], notebook: str, seed: int, timeout: float) -> None:
-        self.cage, self.files, self.notebook, self.seed = cage, files, notebook, seed
+        self.cage = cage
+        self.files = files
+        self.notebook = notebook
+        self.seed = seed
         self.until = time.monotonic() + timeout
         self.worker: Worker | None = None
         self.problem = ""
@@ -90,7 +94,8 @@ class Sitting:
             self.problem = self.worker.open(self.files, self.notebook, self._left(_LOADING))
         if self.problem:
             return False
-        name, seconds = exercise.name, self._left(_LOADING)
+        name = exercise.name
+        seconds = self._left(_LOADING)
         reply = self.worker.ask("load", seconds, _GRACE, name=name, passed=self.passed)
         if not reply.get("found"):
             mark.notes.append("this name is not defined in the notebook")
@@ -132,7 +137,8 @@ class Sitting:
             mark.diagnosis = f"what came out can't be judged ({type(error).__name__})"
 
     def _note(self, exercise: Exercise, mark: Mark, found: Verdict, share: float) -> None:
-        mark.groups, mark.points = dict(found.groups), round(exercise.points * share, 2)
+        mark.groups = dict(found.groups)
+        mark.points = round(exercise.points * share, 2)
         if found.passed and share:
             mark.status = "passed"
             self.passed.append(exercise.name)
@@ -140,7 +146,8 @@ class Sitting:
             mark.hint = exercise.hints[0] if exercise.hints else ""
 
     def _end(self) -> str:
-        worker, self.worker = self.worker, None
+        worker = self.worker
+        self.worker = None
         return worker.close() if worker else ""
 
 

@@ -69,7 +69,8 @@ class Restored(preprocessors.NbGraderPreprocessor):
 
     def preprocess(self, nb: Notebook, resources: Resources) -> tuple[Notebook, Resources]:
         """Return a notebook of fresh cells; of one that can't be read through, only the assignment's."""
-        course, about = self.parent.parent.coursedir, resources["nbgrader"]
+        course = self.parent.parent.coursedir
+        about = resources["nbgrader"]
         who = about["student"], about["assignment"]
         theirs, copied = (
             Path(course.format_path(step, *who))
@@ -95,7 +96,8 @@ class Judged(preprocessors.NbGraderPreprocessor):
 
     def preprocess(self, nb: Notebook, resources: Resources) -> tuple[Notebook, Resources]:
         """Return the notebook with outputs under each check; the first one has the whole class judged."""
-        run, about = self.parent.parent, resources["nbgrader"]
+        run = self.parent.parent
+        about = resources["nbgrader"]
         key = about["assignment"], about["notebook"]
         if key not in (judged := vars(run).setdefault("judged", {})):
             judged[key] = self._judge(run.coursedir, *key)
@@ -106,7 +108,8 @@ class Judged(preprocessors.NbGraderPreprocessor):
 
     def _judge(self, course: Any, assignment: str, notebook: str) -> dict[str, Any]:
         """Return the results by student, of all who are to be graded; those of before are not made again."""
-        step, out = course.submitted_directory, Path(course.root, "judged", assignment, notebook)
+        step = course.submitted_directory
+        out = Path(course.root, "judged", assignment, notebook)
         pattern = course.format_path(step, "(?P<student>.*)", assignment, escape=True)
         with TemporaryDirectory() as stage:
             for folder in glob(course.format_path(step, course.student_id, assignment)):

@@ -16,17 +16,35 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-_NEW_NS, _NEW_UTS, _NEW_IPC, _NEW_USER = 0x20000, 0x4000000, 0x8000000, 0x10000000
-_NEW_PID, _NEW_NET = 0x20000000, 0x40000000
-_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT = 1, 2, 4, 8, 32
-_BIND, _REC, _PRIVATE = 4096, 16384, 1 << 18
+_NEW_NS = 0x20000
+_NEW_UTS = 0x4000000
+_NEW_IPC = 0x8000000
+_NEW_USER = 0x10000000
+_NEW_PID = 0x20000000
+_NEW_NET = 0x40000000
+_RDONLY = 1
+_NOSUID = 2
+_NODEV = 4
+_NOEXEC = 8
+_REMOUNT = 32
+_BIND = 4096
+_REC = 16384
+_PRIVATE = 1 << 18
 _KEPT = _NOSUID | _NODEV | _NOEXEC | 1024 | 2048  # flags of a mount that a user namespace may not take off
-_DETACH, _PDEATHSIG, _SUBREAPER, _NO_NEW_PRIVS = 2, 1, 36, 38
+_DETACH = 2
+_PDEATHSIG = 1
+_SUBREAPER = 36
+_NO_NEW_PRIVS = 38
 
-NAMESPACES, USER, GROUP = "namespaces", "a user of its own", "a process group of its own"  # strongest first
+NAMESPACES = "namespaces"  # strongest first
+USER = "a user of its own"
+GROUP = "a process group of its own"
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/sys/devices/system/cpu")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-SCRATCH_BYTES, FILE_BYTES, PROCESSES, WORKERS_USER = 2**29, 2**28, 64, 65534
+SCRATCH_BYTES = 2**29
+FILE_BYTES = 2**28
+PROCESSES = 64
+WORKERS_USER = 65534
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -40,7 +58,8 @@ def enter_namespaces() -> None:
     """Leave the machine's processes, network and mounts; holds for processes that are forked from here on."""
     if sys.platform != "linux":
         raise OSError("namespaces are Linux's")
-    user, group = os.getuid(), os.getgid()
+    user = os.getuid()
+    group = os.getgid()
     _call("unshare", _NEW_NS | _NEW_UTS | _NEW_IPC | _NEW_PID | _NEW_NET | (_NEW_USER if user else 0))
     if user:
         Path("/proc/self/setgroups").write_text("deny")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-MOST_BYTES, MOST_FILES = 2**28, 100
+MOST_BYTES = 2**28
+MOST_FILES = 100
 
 
 @dataclass(frozen=True)

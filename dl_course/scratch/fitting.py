@@ -36,11 +36,13 @@ def fit(
     if optimizer.model is not model:
         raise ValueError(f"the optimizer moves another model, {optimizer.model}; given: {model}")
     history: list[dict[str, float]] = []
-    rng, training = np.random.default_rng(seed), model.training
+    rng = np.random.default_rng(seed)
+    training = model.training
     try:
         model.train()
         for epoch in range(1, epochs + 1):
-            total, order = 0.0, rng.permutation(len(x))
+            total = 0.0
+            order = rng.permutation(len(x))
             for start in tqdm(range(0, len(x), batch_size), desc=f"epoch {epoch}", leave=False):
                 batch = order[start : start + batch_size]
                 total += loss.forward(model.forward(x[batch]), y[batch]) * len(batch)

@@ -30,7 +30,9 @@ def gradient_check(layer: Any, x: Array, *targets: Array, at_most: int = 1000) -
     each number p of input and parameters (in large arrays: ``at_most``, random). Errors are relative to the
     array's largest derivative, or 1e-4 if that is larger. A kink within h (ReLU at 0) counts as an error.
     """
-    layer, x, rng = copy.deepcopy(layer), np.array(x, np.float64), np.random.default_rng(0)
+    layer = copy.deepcopy(layer)
+    x = np.array(x, np.float64)
+    rng = np.random.default_rng(0)
     parts = _parts(layer)
     for part in parts:
         part.params = {name: p.astype(np.float64) for name, p in getattr(part, "params", {}).items()}

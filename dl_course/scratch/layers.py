@@ -68,7 +68,8 @@ class Linear(Layer):
 
     def _backward(self, dout: Array) -> Array:
         w = self.params["w"]
-        x, dy = self.x.reshape(-1, w.shape[0]), dout.reshape(-1, w.shape[1])
+        x = self.x.reshape(-1, w.shape[0])
+        dy = dout.reshape(-1, w.shape[1])
         self.grads["w"] = x.T @ dy  # ∂L/∂w = xᵀ·dout
         self.grads["b"] = dy.sum(axis=0)  # ∂L/∂b = Σ dout over the samples
         return dout @ w.T  # ∂L/∂x = dout·wᵀ
@@ -111,7 +112,9 @@ class Dropout(Layer):
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"p is a probability, 0 ≤ p < 1; given: {p}")
-        self.p, self.rng, self.settings = p, np.random.default_rng(seed), p
+        self.p = p
+        self.rng = np.random.default_rng(seed)
+        self.settings = p
 
     def _forward(self, x: Array) -> Array:
         p = self.p if self.training else 0.0
@@ -131,7 +134,8 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer) -> None:
         if len(set(map(id, layers))) < len(layers):
             raise ValueError("a layer stands in two places, but it remembers only one input: make two of it")
-        self.layers, self.settings = layers, ", ".join(map(repr, layers))
+        self.layers = layers
+        self.settings = ", ".join(map(repr, layers))
 
     def _named(self, kind: str) -> dict[str, Array]:
         return {f"{i}.{k}": v for i, layer in enumerate(self.layers) for k, v in getattr(layer, kind).items()}

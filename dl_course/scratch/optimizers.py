@@ -9,7 +9,9 @@ class SGD:
     """With momentum, as torch's: v ← μ·v + g, then p ← p − η·v."""
 
     def __init__(self, model: Layer, learning_rate: float = 0.1, momentum: float = 0.0) -> None:
-        self.model, self.learning_rate, self.momentum = model, learning_rate, momentum
+        self.model = model
+        self.learning_rate = learning_rate
+        self.momentum = momentum
         self.v = {name: np.zeros_like(p) for name, p in model.params.items()}
 
     def step(self) -> None:
@@ -29,7 +31,11 @@ class Adam:
     """
 
     def __init__(self, model: Layer, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999):
-        self.model, self.learning_rate, self.beta1, self.beta2, self.t = model, learning_rate, beta1, beta2, 0
+        self.model = model
+        self.learning_rate = learning_rate
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.t = 0
         self.m = {name: np.zeros_like(p) for name, p in model.params.items()}
         self.s = {name: np.zeros_like(p) for name, p in model.params.items()}
 
@@ -38,8 +44,11 @@ class Adam:
         self.t += 1
         grads = self.model.grads
         for name, p in self.model.params.items():
-            m, s, g = self.m[name], self.s[name], grads[name]
+            m = self.m[name]
+            s = self.s[name]
+            g = grads[name]
             m += (1 - self.beta1) * (g - m)
             s += (1 - self.beta2) * (g**2 - s)
-            m_hat, s_hat = m / (1 - self.beta1**self.t), s / (1 - self.beta2**self.t)
+            m_hat = m / (1 - self.beta1**self.t)
+            s_hat = s / (1 - self.beta2**self.t)
             p -= self.learning_rate * m_hat / (np.sqrt(s_hat) + 1e-8)

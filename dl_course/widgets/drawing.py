@@ -26,7 +26,10 @@ from dl_course.plots.style import COLORS, scale
 from dl_course.registry import nearest
 from dl_course.widgets.views import Drawing, Faced, data_url
 
-SIDE, BOX, COARSE, SHOWN = 28, 20, 5, 64  # of a picture, a digit, a map that still tells where; maps at most
+SIDE = 28  # of a picture
+BOX = 20  # the longer side of a digit
+COARSE = 5  # the side of a map that still tells where
+SHOWN = 64  # maps at most
 
 
 def as_mnist(ink: Any) -> Tensor:
@@ -36,14 +39,16 @@ def as_mnist(ink: Any) -> Tensor:
     is scaled to fit 20×20, antialiased, and moved by whole pixels until its centre of mass is nearest to
     (14, 14), though never off the edge: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
     """
-    drawn, picture = Predictor(nn.Identity()).tensors(ink).mean(1), torch.zeros(SIDE, SIDE)
+    drawn = Predictor(nn.Identity()).tensors(ink).mean(1)
+    picture = torch.zeros(SIDE, SIDE)
     if not drawn.any():
         return picture
     _, rows, columns = drawn.nonzero(as_tuple=True)
     drawn = drawn[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     height, width = (max(1, round(BOX * side / max(drawn.shape))) for side in drawn.shape[1:])
     digit = resize(drawn, [height, width], antialias=True)[0].clamp(0, 1)
-    top, left = _start(digit.sum(1)), _start(digit.sum(0))
+    top = _start(digit.sum(1))
+    left = _start(digit.sum(0))
     picture[top : top + height, left : left + width] = digit
     return picture
 
@@ -77,7 +82,8 @@ class Reading:
 
     def _repr_png_(self) -> bytes:
         figure = Drawing(figsize=(9 if self.layer else 5, 3.2), layout="constrained")
-        tiles, rest = self.pictures(), ["bars", "maps"] if self.layer else ["bars"]
+        tiles = self.pictures()
+        rest = ["bars", "maps"] if self.layer else ["bars"]
         titles = {"seen": "picture"} | ({"heat": "where it looks"} if self.layer else {})
         axes = figure.subplot_mosaic([[name, *rest] for name in titles])
         for name, title in titles.items():
@@ -108,7 +114,8 @@ class DrawingPad(Faced):
     answer = Dict().tag(sync=True)
 
     def __init__(self, predictor: Predictor, layer: str | None = None) -> None:
-        self.predictor, self._soon = predictor, lambda read: read()
+        self.predictor = predictor
+        self._soon = lambda read: read()
         with suppress(RuntimeError):  # where a cell runs, which may train the model, it is to end first
             self._soon = asyncio.get_running_loop().call_soon_threadsafe
         with capture(predictor.model) as seen:
@@ -123,7 +130,8 @@ class DrawingPad(Faced):
 
     def predict(self, image: Any, layer: str | None = None) -> Reading:
         """Return what the network makes of one picture, any that its predictor reads, or raise ValueError."""
-        model, layer = self.predictor.model, self.layer if layer is None else layer
+        model = self.predictor.model
+        layer = self.layer if layer is None else layer
         picture = Predictor(model, shape=self.predictor.shape).tensors(image).clamp(0, 1)
         if len(picture) > 1:
             raise ValueError(f"the pad reads one picture at a time; given: {len(picture)}")
@@ -141,7 +149,8 @@ class DrawingPad(Faced):
             return self.predict(_seven())
 
     def _read(self) -> None:
-        self.reading, answer = None, {"status": ""}
+        self.reading = None
+        answer = {"status": ""}
         with warnings.catch_warnings(record=True, action="always") as remarks:
             try:
                 if self.ink:

@@ -41,15 +41,18 @@ class LayerExplorer(widgets.VBox):
         transform: Callable[[Tensor], Tensor] | Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         if isinstance(images, Pictures):
-            classes, images = classes or images.classes, images.tensors()[0]
-        self.model, self.names = model, [str(name) for name in classes or ()]
+            classes = classes or images.classes
+            images = images.tensors()[0]
+        self.model = model
+        self.names = [str(name) for name in classes or ()]
         self.images = [_checked(image) for image in images]
         if not self.images:
             raise ValueError("there are no images to look at")
         self.transform = v2.Normalize(**transform) if isinstance(transform, Mapping) else transform
         named = dict(model.named_modules(remove_duplicate=False))
         self.kinds = {name: type(layer).__name__ for name, layer in named.items() if name or len(named) == 1}
-        self._loop, self._waiting = None, False
+        self._loop = None
+        self._waiting = False
         with suppress(RuntimeError):  # without a kernel there is nothing to wait for
             self._loop = asyncio.get_running_loop()
         self._build()
@@ -57,7 +60,9 @@ class LayerExplorer(widgets.VBox):
 
     def _build(self) -> None:
         kinds = [(f"{kind} ({count})", kind) for kind, count in Counter(self.kinds.values()).items()]
-        layers, names, late = list(self.kinds), self.names, {"continuous_update": False}
+        layers = list(self.kinds)
+        names = self.names
+        late = {"continuous_update": False}
         self.pictures = _buttons("picture", range(len(self.images)), "48px")
         self.upload = widgets.FileUpload(description="your own", accept="image/*")
         self.kind = _buttons("kind", [(f"all ({len(layers)})", ""), *kinds])
@@ -66,7 +71,8 @@ class LayerExplorer(widgets.VBox):
         self.view = _buttons("view", [(label, view) for view, (label, *_) in VIEWS.items()])
         self.target = widgets.Combobox(description="class", options=names, placeholder="predicted", **late)
         self.strength = widgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="overlay")
-        self.status, self.image = widgets.Label(), widgets.Image(layout={"align_self": "flex-start"})
+        self.status = widgets.Label()
+        self.image = widgets.Image(layout={"align_self": "flex-start"})
         self.sheet, self.gradcam = widgets.HTML(), widgets.HBox([self.target, self.strength])
         rows = [[self.pictures, self.upload], [self.kind], [self.layer, self.search], [self.view]]
         super().__init__([*map(widgets.HBox, rows), self.gradcam, self.status, self.image, self.sheet])
@@ -109,23 +115,29 @@ class LayerExplorer(widgets.VBox):
         if self._loop is None:
             self._draw()
         elif not self._waiting:
-            self._waiting, self.status.value = True, "drawing …"
+            self._waiting = True
+            self.status.value = "drawing …"
             # Choices come on a thread of their own, a subshell's, maybe while a cell trains the model: the
             # kernel's own loop waits for the cell. What else is chosen until then is drawn with this one.
             self._loop.call_soon_threadsafe(self._loop.call_later, 0.005, self._draw)
 
     def _draw(self) -> None:
         self._waiting = False
-        layer, view, picture = self.layer.value, self.view.value, self.pictures.value
+        layer = self.layer.value
+        view = self.view.value
+        picture = self.pictures.value
         how = {"picture": picture, "target": self.target.value, "strength": self.strength.value}
         with warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always")
             try:
-                png, words = self.show(layer, view, **how)._repr_png_(), VIEWS[view][2]
+                png = self.show(layer, view, **how)._repr_png_()
+                words = VIEWS[view][2]
             except Exception as error:  # whatever the model raises: nobody would see a traceback
-                png, words = b"", str(error)
+                png = b""
+                words = str(error)
         self.gradcam.layout.display = None if view == "gradcam" else "none"
-        self.image.value, self.image.layout.display = png, None if png else "none"
+        self.image.value = png
+        self.image.layout.display = None if png else "none"
         self._say("; ".join([f"{layer}, picture {picture}: {words}", *(str(r.message) for r in remarks)]))
 
     def _say(self, words: str) -> None:

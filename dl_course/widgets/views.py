@@ -23,14 +23,16 @@ from dl_course.explain.maps import at_rest, channels_last, classes, scores_of
 from dl_course.hooks import capture, resolve, tensors_in
 
 WIDTH = 6.4  # of a figure, in inches
-LETTER, LINE = 0.08, 0.2  # how wide a letter of a label is, and how high a line of the heading
+LETTER = 0.08  # how wide a letter of a label is, and how high a line of the heading
+LINE = 0.2
 
 
 class Drawing(Figure):
     """A figure that shows itself in a notebook, unknown to pyplot: nobody has to close it."""
 
     def _repr_png_(self) -> bytes:
-        canvas, file = FigureCanvasAgg(self), BytesIO()
+        canvas = FigureCanvasAgg(self)
+        file = BytesIO()
         canvas.draw()
         picture = fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # a third less to pack
         picture.save(file, "PNG", compress_level=1, compress_type=3)  # zlib's Z_RLE: quicker, and smaller

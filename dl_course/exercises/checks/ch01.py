@@ -213,9 +213,11 @@ class SeededSplit(Exercise):
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
         if "raised" in outputs or not _is_pair(outputs.get("split")):
             return super().judge(case, outputs)
-        n, size = case["n"], round(case["n"] * case["share"])
+        n = case["n"]
+        size = round(case["n"] * case["share"])
         train, val = outputs["split"]
-        both, everything = set(train) & set(val), sorted([*train, *val])
+        both = set(train) & set(val)
+        everything = sorted([*train, *val])
         if both:
             return Difference(
                 "split", f"{len(both)} in both", "none in both", "some indices are in both parts"

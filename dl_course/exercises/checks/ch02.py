@@ -144,7 +144,8 @@ class NumericalGradient(Exercise):
 
 
 def _cross_entropy(scores: Array, targets: Array, slip: str = "") -> tuple[float, Array]:
-    (n, classes), axis = scores.shape, 0 if slip == "axis" else 1
+    n, classes = scores.shape
+    axis = 0 if slip == "axis" else 1
     with np.errstate(all="ignore"):
         shifted = scores - scores.max(axis, keepdims=True) * (slip != "p overflows")
         total = np.exp(shifted).sum(axis, keepdims=True)

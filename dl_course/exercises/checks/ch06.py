@@ -15,7 +15,9 @@ from dl_course.files import DataUnavailable
 
 
 def _nearest_mean(pictures: Tensor, labels: Tensor, new: Tensor, slip: str = "") -> Tensor:
-    kinds, x, y = labels.unique(), pictures.flatten(1), new.flatten(1)
+    kinds = labels.unique()
+    x = pictures.flatten(1)
+    y = new.flatten(1)
     if slip == "neighbour":
         return labels[torch.cdist(y, x).argmin(1)]
     members = [x[labels == kind] for kind in kinds]
@@ -57,10 +59,8 @@ class NearestMean(Exercise):
             "labels that don't count from 0": (sorted(rng.choice(np.arange(3, 10), 3, False)), (1, 5, 4)),
         }
         for about, (classes, shape) in kinds.items():
-            n, counts = (
-                draw(rng, 30, 40),
-                [draw(rng, 4, 6) * (3 if c == classes[0] else 1) for c in classes],
-            )
+            n = draw(rng, 30, 40)
+            counts = [draw(rng, 4, 6) * (3 if c == classes[0] else 1) for c in classes]
             labels = rng.permutation(np.repeat(np.array(classes, np.int64), counts))
             centres = {c: rng.uniform(0, 1, shape) * (1 + 0.5 * i) for i, c in enumerate(classes)}
             drawn = [centres[c] for c in (*labels, *rng.choice(classes, n))]
@@ -84,15 +84,21 @@ class ChallengeCheck(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         try:
-            test, bar, where = data.load("mnist", "test", download=False), 0.99, "MNIST's test pictures"
+            test = data.load("mnist", "test", download=False)
+            bar = 0.99
+            where = "MNIST's test pictures"
         except DataUnavailable:
-            test, bar, where = data.load("digits", "test"), 0.97, "digits' test pictures: MNIST isn't here"
+            test = data.load("digits", "test")
+            bar = 0.97
+            where = "digits' test pictures: MNIST isn't here"
         order = rng.permutation(len(test))
-        pictures, labels = test.images.numpy()[order], test.labels.numpy()[order]
+        pictures = test.images.numpy()[order]
+        labels = test.labels.numpy()[order]
         yield {"about": where, "pictures": pictures, "_labels": labels, "_bar": bar}
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
-        count, logits = outputs.get("parameters"), np.asarray(outputs.get("logits"))
+        count = outputs.get("parameters")
+        logits = np.asarray(outputs.get("logits"))
         if "raised" in outputs:
             why = f"your code raised {outputs['raised']} {outputs['line']}"
             why = {
@@ -146,7 +152,8 @@ class Confusion(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, absent in (("all classes occur", 0), ("the last classes don't occur", 2)):
-            classes, n = draw(rng, 3, 5), draw(rng, 40, 60)
+            classes = draw(rng, 3, 5)
+            n = draw(rng, 40, 60)
             labels = rng.permutation(np.concatenate([np.arange(classes), rng.integers(0, classes, n)]))
             predicted = np.where(rng.random(len(labels)) < 0.6, labels, rng.integers(0, classes, len(labels)))
             yield {"about": about, "labels": labels, "predicted": predicted, "classes": classes + absent}
@@ -184,7 +191,8 @@ class WorstMistakes(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, k in (("more mistakes than asked for", draw(rng, 3, 5)), ("fewer mistakes", 60)):
-            n, classes = draw(rng, 25, 40), draw(rng, 4, 6)
+            n = draw(rng, 25, 40)
+            classes = draw(rng, 4, 6)
             logits = rng.normal(0, 2, (n, classes)) + rng.normal(0, 3, (n, 1))
             labels = np.where(rng.random(n) < 0.4, logits.argmax(1), rng.integers(0, classes, n))
             yield {"about": about, "logits": logits, "labels": labels, "k": k}
@@ -198,7 +206,8 @@ def _ece(confidence: Tensor, correct: Tensor, bins: int, slip: str = "") -> Tens
     share = torch.stack([i.double().mean() for i in inside])
     if slip == "nan":
         return (gaps.abs() * share).sum()
-    gaps, share = gaps[share > 0], share[share > 0]
+    gaps = gaps[share > 0]
+    share = share[share > 0]
     if slip == "overall":
         return (gaps * share).sum().abs()
     sizes = gaps if slip == "signed" else gaps**2 if slip == "square" else gaps.abs()

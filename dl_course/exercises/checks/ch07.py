@@ -68,7 +68,8 @@ class Override(Exercise):
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         sections = rng.permutation(["data", "model", "training"]).tolist()
         config = {section: _section(rng, section) for section in sections} | {"seed": draw(rng, 0, 9)}
-        count, tag = str(draw(rng, 20, 99)), str(draw(rng, 100, 999))
+        count = str(draw(rng, 20, 99))
+        tag = str(draw(rng, 100, 999))
         kinds = {
             "a whole number": {"training.epochs": count},
             "at the top": {"seed": count},
@@ -194,7 +195,8 @@ class Prunable(Exercise):
 
 
 def _compared(a: Tensor, b: Tensor, slip: str = "") -> tuple[float, float, float]:
-    n, difference = len(a), (a - b if slip == "sign" else b - a)
+    n = len(a)
+    difference = a - b if slip == "sign" else b - a
     middle = difference.mean()
     if slip == "best":
         middle = b.max() - a.max()

@@ -163,10 +163,13 @@ class DriftPValue(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about in ("other confidences", "other classes", "a class nobody knew", "nothing has changed"):
-            n, m, k = draw(rng, 150, 200), draw(rng, 90, 140), draw(rng, 4, 6)
+            n = draw(rng, 150, 200)
+            m = draw(rng, 90, 140)
+            k = draw(rng, 4, 6)
             old = rng.beta(6, 1.5, n)
             new = np.quantile(old, np.linspace(0.01, 0.99, m)) + rng.uniform(0, 1e-4, m)  # distributed alike
-            classes, new_classes = np.arange(n) % k, rng.permutation(np.arange(m) % k)  # equally frequent
+            classes = np.arange(n) % k  # equally frequent
+            new_classes = rng.permutation(np.arange(m) % k)
             if about == "other confidences":
                 new = rng.beta(3, 1.2, m)
             elif about == "other classes":
@@ -222,7 +225,8 @@ class StatusFor(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        side, most_pixels = draw(rng, 20, 40), draw(rng, 5_000, 9_000)
+        side = draw(rng, 20, 40)
+        most_pixels = draw(rng, 5_000, 9_000)
         good = _png(rng.integers(0, 256, (side, side + 3), np.uint8))
         many = _png(np.zeros((side, most_pixels // side + draw(rng, 1, 9)), np.uint8))
         kinds = {

@@ -42,11 +42,14 @@ def _network(widths: list[int], frozen: int, tied: bool, batchnorm: bool) -> nn.
 
 @probe
 def seeded_split(answer: Any, case: Case) -> Outputs:
-    n, share, seed = case["n"], case["share"], case["seed"]
+    n = case["n"]
+    share = case["share"]
+    seed = case["seed"]
     torch.manual_seed(seed + 1)
     first = answer(n, share, seed)
     afterwards = plain(torch.rand(3))
-    again, other = answer(n, share, seed), answer(n, share, seed + 1)
+    again = answer(n, share, seed)
+    other = answer(n, share, seed + 1)
     indices = [[[int(index) for index in part] for part in split] for split in (first, again, other)]
     return {
         "split": indices[0],

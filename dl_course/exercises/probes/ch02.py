@@ -34,14 +34,18 @@ def numerical_gradient(answer: Any, case: Case) -> Outputs:
 
 @probe
 def training_step(answer: Any, case: Case) -> Outputs:
-    params, x, targets = {name: case[name] for name in ("w1", "b1", "w2", "b2")}, case["x"], case["targets"]
+    params = {name: case[name] for name in ("w1", "b1", "w2", "b2")}
+    x = case["x"]
+    targets = case["targets"]
     losses = [plain(answer(params, x, targets, case["learning_rate"])) for _ in range(case["steps"])]
     return {"losses": losses, "params": plain(params), "inputs afterwards": plain([x, targets])}
 
 
 @probe
 def momentum_step(answer: Any, case: Case) -> Outputs:
-    p, v, outputs = case["p"], case["v"], {}
+    p = case["p"]
+    v = case["v"]
+    outputs = {}
     for number, gradient in enumerate(case["gradients"], 1):
         answer(p, v, gradient, case["learning_rate"], case["momentum"])
         outputs[f"after step {number}"] = {"v": plain(v), "p": plain(p)}

@@ -13,12 +13,14 @@ from dl_course.exercises.probes.tools import called, filled, plain
 
 @probe
 def unmoved(answer: Any, case: Case) -> Outputs:
-    width, made = case["width"], [0]
+    width = case["width"]
+    made = [0]
     model = nn.Sequential()
     for number in range(case["depth"]):
         model.extend([nn.Linear(width if number else 4, width), nn.LayerNorm(width), nn.Tanh()])
     filled(model.append(nn.Linear(width, 3)), case["seed"]).train()
-    x, labels = torch.from_numpy(case["x"]), torch.tensor(case["labels"])
+    x = torch.from_numpy(case["x"])
+    labels = torch.tensor(case["labels"])
     for name in case["frozen"]:
         model.get_parameter(name).requires_grad_(False)
     known = [p for name, p in model.named_parameters() if name not in case["unknown"]]
@@ -52,7 +54,8 @@ class _Network(nn.Module):
 
     def __init__(self, case: Case) -> None:
         super().__init__()
-        width, (before, after) = case["width"], case["depth"]
+        width = case["width"]
+        before, after = case["depth"]
         late = [nn.Linear(width, width) for _ in range(after)]
         early = [nn.Linear(width if number else 3, width) for number in range(before)]
         self.late = nn.Sequential(*late, _Applied(case["late"]), nn.Linear(width, 2))
@@ -80,7 +83,8 @@ def heal(answer: Any, case: Case) -> Outputs:
     from dl_course.clinic import Patient, patient
 
     sick = patient(case["number"])
-    before, healed = sick.parts(), answer(sick)
+    before = sick.parts()
+    healed = answer(sick)
     if not isinstance(healed, Patient):
         return {"returned": plain(healed)}
     changed = [name for name, text in healed.parts().items() if text != before[name]]

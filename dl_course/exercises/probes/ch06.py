@@ -28,7 +28,8 @@ _calls("calibration_error", "confidence", "correct", "bins")
 
 @probe
 def Challenge(answer: Any, case: Case) -> Outputs:  # noqa: N802
-    model, file = answer(), artefact("challenge.safetensors")
+    model = answer()
+    file = artefact("challenge.safetensors")
     load_model(model, file)
     norms = ("running_mean", "running_var")
     kept = [t for name, t in load_file(file).items() if t.ndim != 1 or name.split(".")[-1] not in norms]

@@ -18,7 +18,9 @@ class _Trial:
     """Answers as an Optuna trial does: always this far from low to high, and these picks of choices."""
 
     def __init__(self, place: float, picks: Sequence[Any]) -> None:
-        self.place, self.picks, self.asked = place, picks, set[str]()
+        self.place = place
+        self.picks = picks
+        self.asked = set[str]()
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -45,7 +47,8 @@ class _Judged:
     """Keeps what is reported, as an Optuna trial does; would stop where the last report is below its bar."""
 
     def __init__(self, bars: Sequence[float]) -> None:
-        self.bars, self.reports = bars, list[Any]()
+        self.bars = bars
+        self.reports = list[Any]()
 
     def report(self, value: float, step: int) -> None:
         if step not in [each for each, _ in self.reports]:  # as Optuna: a second report of a step is ignored
@@ -60,7 +63,8 @@ class _Judged:
 
 @probe
 def prunable(answer: Any, case: Case) -> Outputs:
-    trial, trained = _Judged(case["bars"]), []
+    trial = _Judged(case["bars"])
+    trained = []
 
     def epochs() -> Iterator[float]:
         for accuracy in case["accuracies"]:

@@ -17,7 +17,9 @@ def largest_difference(answer: Any, case: Case) -> Outputs:
     side = case["pictures"].shape[-1]
     layers = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * (side - 2) ** 2, 4)
     model = filled(nn.Sequential(*layers), case["seed"])
-    frozen, amount, fault = deepcopy(model).eval(), case["amount"], case["fault"]
+    frozen = deepcopy(model).eval()
+    amount = case["amount"]
+    fault = case["fault"]
 
     def run(pictures: np.ndarray) -> np.ndarray:
         if fault == "two alone" and len(pictures) != 2:
@@ -33,7 +35,8 @@ def largest_difference(answer: Any, case: Case) -> Outputs:
 
 @probe
 def predict_in_batches(answer: Any, case: Case) -> Outputs:
-    logits, sizes = case["logits"], []
+    logits = case["logits"]
+    sizes = []
 
     def run(pictures: np.ndarray) -> np.ndarray:
         sizes.append(len(pictures))
