@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
@@ -61,6 +62,9 @@ class Registry:
                 raise ValueError(
                     f"{self.kind} '{_name(self, builder)}' takes no '{key}'{nearest(key, accepted)}"
                 )
+        for key, parameter in accepted.items():
+            if parameter.default is parameter.empty and parameter.kind in NAMED and key not in arguments:
+                raise ValueError(f"{self.kind} '{_name(self, builder)}' needs '{key}'")
         return builder(**arguments)
 
     def __iter__(self) -> Iterator[str]:

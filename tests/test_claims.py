@@ -93,6 +93,9 @@ CASES = {
     ],
     "images.channels_of": [(VALUE, lambda p: images.channels_of(images.Image.new("I", (2, 2))))],
     "metrics.recognised": [(VALUE, lambda p: metrics.recognised(torch.zeros(2, 3), torch.zeros(3)))],
+    "metrics.Running.update": [
+        (VALUE, lambda p: metrics.Running().update(torch.tensor(0.0), torch.zeros(2, 3), torch.zeros(3))),
+    ],
     "registry.Registry.register": [(VALUE, lambda p: models.MODELS.register("resnet18"))],
     "registry.Registry.get": [
         (VALUE, lambda p: models.MODELS.get("resnet")),
@@ -125,6 +128,10 @@ CASES = {
         (VALUE, lambda p: data.describe([1, 2, 3.5])),
         (VALUE, lambda p: data.describe(pictures(classes=("a",)))),
         (VALUE, lambda p: data.describe([0, 1])),
+    ],
+    "data.loading.Loader": [
+        (VALUE, lambda p: data.loader(pictures(), 0)),
+        (VALUE, lambda p: data.loader(pictures(), 2, weights=torch.ones(3))),
     ],
     "data.named.load": [
         (VALUE, lambda p: data.load("digit")),

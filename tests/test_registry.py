@@ -95,3 +95,11 @@ def test_what_is_no_name_is_refused_like_an_unknown_one(name):
     things.register("a")(dict)
     with pytest.raises(ValueError, match="unknown thing"):
         things.get(name)
+
+
+def test_an_argument_that_a_builder_cannot_do_without_is_named():
+    things = Registry("thing")
+    things.register("square")(lambda side, colour="red": (side, colour))
+    with pytest.raises(ValueError, match="thing 'square' needs 'side'"):
+        things.build("square")
+    assert things.build({"name": "square", "side": 3}) == (3, "red")

@@ -6,7 +6,7 @@ from torchvision.transforms import v2
 
 from dl_course.data import TRANSFORMS
 
-RANDOM = sorted(set(TRANSFORMS) - {"none", "normalize"})
+RANDOM = sorted(set(TRANSFORMS) - {"none", "normalize", "resize", "center-crop"})
 
 
 def picture(channels=3, height=17, width=20):
