@@ -193,7 +193,7 @@ ask("01-mean-per-channel")
 
 # %% tags=["exercise"]
 def standardize(images: Tensor) -> Tensor:
-    """Return the batch (N, C, H, W) as floats, each channel with mean 0 and standard deviation 1.
+    """Return the batch (N, C, H, W) as floats, each channel with mean 0 and deviation 1.
 
     Both are taken over the whole batch; the standard deviation is √(Σ(x-μ)²/n), which is
     torch's with correction=0. A constant channel becomes all zeros.
@@ -363,7 +363,7 @@ distances = pairwise_distances(pixels[validation], averages)  # (N, 10)
 nearest = distances.argmin(dim=1)
 
 accuracy = (nearest == labels[validation]).float().mean().item()
-print(f"{accuracy:.0%} of {len(validation)} unseen digits are right; guessing gives {1 / 10:.0%}")
+print(f"{accuracy:.0%} of {len(validation)} unseen digits are right; guessing: {1 / 10:.0%}")
 
 # %% [markdown]
 # Not bad for four lines and no learning. Below are some of the digits that it got wrong, each with the average of its
@@ -415,7 +415,8 @@ with torch.no_grad():
     model[1].weight.copy_(averages)
     model[1].bias.copy_(-averages.pow(2).sum(dim=1) / 2)
     scores = model(pixels[validation])
-print(f"the same answer for all {len(scores)} digits: {bool((scores.argmax(dim=1) == nearest).all())}")
+same = (scores.argmax(dim=1) == nearest).sum().item()
+print(f"the same answer for {same} of {len(scores)} digits")
 
 # %% [markdown]
 # The four lines *were* a network, with weights chosen by averaging. Training will choose better ones.

@@ -201,7 +201,7 @@ sns.despine()
 # from the course's own package, `dl_course.scratch`; by section 11 you'll have written most of it yourself.)
 
 # %% alt="ReLU, sigmoid and tanh above; their slopes below: a step from 0 to 1, and two bells of different height"
-from dl_course.scratch import ReLU, Sigmoid, Tanh
+from dl_course.scratch import Linear, ReLU, Sigmoid, Tanh
 
 x = np.linspace(-6, 6, 601)[:, None]
 shared = {"sharex": True, "sharey": "row", "layout": "constrained"}
@@ -354,7 +354,7 @@ d_x = d_u * w
 
 # %% alt="A chain of boxes: times w, plus b, relu, minus truth, square; named values above the arrows, gradients below"
 values = {"x": x, "u": u, "z": z, "a": a, "r": r, "loss": loss}
-gradients = (d_x, d_u, d_z, d_a, d_r, d_loss)
+gradients, box = (d_x, d_u, d_z, d_a, d_r, d_loss), ball | {"boxstyle": "round"}
 figure, ax = plt.subplots(figsize=(10, 2.2), layout="constrained")
 ax.set(xlim=(-0.5, 8), ylim=(-0.5, 1.1))
 ax.axis("off")
@@ -363,7 +363,7 @@ for i, ((name, value), gradient) in enumerate(zip(values.items(), gradients, str
     ax.text(1.5 * i, 0.1, f"{name} = {value:.2f}", ha="center", fontsize=10)
     ax.text(1.5 * i, -0.3, f"{gradient:.2f}", ha="center", color="C3", style="italic")
 for i, step in enumerate(("× w", "+ b", "relu", "− truth", "square")):
-    ax.text(1.5 * i + 0.75, 0, step, ha="center", va="center", bbox=ball | {"boxstyle": "round"})
+    ax.text(1.5 * i + 0.75, 0, step, ha="center", va="center", bbox=box)
 for place, name, value, gradient in ((0.75, "w", w, d_w), (2.25, "b", b, d_b)):
     ax.annotate("", (place, 0.2), (place, 0.8), arrowprops=arrow)
     ax.text(place, 0.85, f"{name} = {value:.2f}", ha="center")
@@ -440,7 +440,7 @@ for (low, high), color, line, label in (
     ax.plot(curve, low**3 + slope * (curve - low), color=color, linestyle=line, label=label)
 ax.plot(curve, 1 + 3 * (curve - 1), color="C2", label="the tangent at x = 1")
 ax.plot([0, 1, 2], [0, 1, 8], "ko")
-ax.set(xlabel="x", ylabel="f(x)", ylim=(-2.5, 9), title="drawn with h = 1; in practice, h is tiny")
+ax.set(xlabel="x", ylabel="f(x)", ylim=(-2.5, 9), title="h = 1 here; in practice, h is tiny")
 ax.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
@@ -644,9 +644,6 @@ sns.despine()
 # twenty layers, with ReLU and He's weights, and with sigmoids and three sizes of weights.
 
 # %%
-from dl_course.scratch import Linear
-
-
 def way_back(activation, size, depth=20, n=100):
     """Return the std of a gradient at the output and after each layer on the way back."""
     x, layers = rng.normal(size=(200, n)), []
@@ -664,11 +661,13 @@ def way_back(activation, size, depth=20, n=100):
 # %% alt="Strength of the gradient by layers passed, logarithmic: level for ReLU with He's weights and sigmoids with large ones, falling steeply for sigmoids with usual weights"
 figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
 for activation, size, style in (
-    (ReLU, np.sqrt(2 / 100), "-"), (Sigmoid, 0.1, ":"), (Sigmoid, 0.4, "-."), (Sigmoid, 1.0, "--"),
+    (ReLU, np.sqrt(2 / 100), "-"), (Sigmoid, 0.1, ":"),
+    (Sigmoid, 0.4, "-."), (Sigmoid, 1.0, "--"),
 ):
     label = f"{activation.__name__}, {size:.2g}"
     ax.semilogy(way_back(activation, size), style, label=label)
-ax.set(xlabel="layers passed on the way back", ylabel="std of the gradient", xticks=(0, 5, 10, 15, 20))
+ax.set(xlabel="layers passed on the way back", ylabel="std of the gradient")
+ax.set_xticks((0, 5, 10, 15, 20))
 ax.legend(title="std of the weights", loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
@@ -683,7 +682,8 @@ for size in (0.1, 1.0):
     h = rng.normal(size=(200, 100))
     for _ in range(20):
         h = Sigmoid().forward(h @ rng.normal(0, size, (100, 100)))
-    print(f"weights {size}: {np.mean(h * (1 - h) < 0.025):.0%} have less than a tenth of the best slope")
+    flat = np.mean(h * (1 - h) < 0.025)
+    print(f"weights {size}: {flat:.0%} have less than a tenth of the best slope")
 
 # %% [markdown]
 # Those hardly learn, however strong the gradient. With ReLU, He's formula keeps the balance in both directions.
@@ -793,7 +793,7 @@ ask("02-momentum-speed")
 def momentum_step(
     p: np.ndarray, v: np.ndarray, gradient: np.ndarray, learning_rate: float, momentum: float
 ) -> None:
-    """Update the velocity v, then move the parameter p, both in place; all shapes are the same."""
+    """Update the velocity v, then move the parameter p, both in place; all have one shape."""
     ### BEGIN SOLUTION
     v *= momentum
     v += gradient
@@ -942,7 +942,7 @@ from dl_course.scratch import Adam, evaluate
 
 
 def train(model, optimizer, epochs, batch_size=64, seed=0):
-    """Return, for each epoch, the mean training loss, and validation loss and accuracy after it."""
+    """Return each epoch's training loss, and the validation loss and accuracy after it."""
     rng, loss, history = np.random.default_rng(seed), CrossEntropyLoss(), []
     for _ in range(epochs):
         total, order = 0.0, rng.permutation(len(x))
@@ -974,7 +974,7 @@ models, histories = {}, {}
 for name, optimizer in optimizers.items():
     models[name] = new_model()
     histories[name] = train(models[name], optimizer(models[name]), epochs)
-    print(f"{name:<10} {histories[name][-1]['accuracy']:.1%} of {len(y_val):,} validation digits are right")
+    print(f"{name:<10} {histories[name][-1]['accuracy']:.1%} of {len(y_val)} unseen digits right")
 
 # %% [markdown]
 # The curves say more than the last number. On the left is the loss on the pictures that the network learns from; on the
@@ -1002,7 +1002,8 @@ sns.despine()
 # neuron, blue ones against it.
 
 # %% tags=["nbval-ignore-output"] alt="What training added to the weights of 20 hidden neurons, as pictures: red and blue strokes and spots in the middle, nearly nothing at the left and right edges"
-added = models["momentum"].layers[0].params["w"] - new_model().layers[0].params["w"]  # (784, 100)
+before, after = new_model().layers[0].params["w"], models["momentum"].layers[0].params["w"]
+added = after - before  # (784, 100)
 most = np.argsort(-added.std(axis=0))[:20]
 limit = np.quantile(np.abs(added[:, most]), 0.995)
 figure, axes = plt.subplots(2, 10, figsize=(9, 2.1), layout="constrained")
@@ -1080,20 +1081,20 @@ def right_after(x, rate, seed, epochs=2):
 
 # %% tags=["nbval-ignore-output"] alt="Share of right answers in the second epoch, by learning rate, for three scalings: standardized pixels get highest, pixels from 0 to 255 lowest, at a far smaller rate"
 few = x[:1200]
-scalings = {"0 to 255": 255 * few, "0 to 1": few, "standardized": (few - few.mean()) / few.std()}
+standardized = (few - few.mean()) / few.std()
+scalings = {"0 to 255": 255 * few, "0 to 1": few, "standardized": standardized}
 rates = 10.0 ** np.array([-5, -4, -3, -2, -1, 0])
 figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
 for (name, scaled), style in zip(scalings.items(), (":", "--", "-"), strict=True):
     with np.errstate(all="ignore"):  # too high a rate may overflow
         table = np.array([[right_after(scaled, r, seed) for r in rates] for seed in range(3)])
-    ax.semilogx(rates, table.mean(axis=0), f"o{style}", label=name)
+    mean = table.mean(axis=0)
+    ax.semilogx(rates, mean, f"o{style}", label=name)
     ax.fill_between(rates, table.min(axis=0), table.max(axis=0), alpha=0.2)
-    best_rate = rates[table.mean(axis=0).argmax()]
-    print(f"{name:<13} {table.mean(axis=0).max():.0%} at a rate of {best_rate:g}")
+    print(f"{name:<13} {mean.max():.0%} at a rate of {rates[mean.argmax()]:g}")
 ax.axhline(0.1, color="grey", linewidth=0.8, label="guessing")
 ax.set(xlabel="learning rate", ylabel="right in epoch 2", ylim=(0, 1))
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-sns.despine()
+_ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %% [markdown]
 # The lines are means of three seeds, and the bands reach from the worst to the best. With a rate that suits it, each
