@@ -974,7 +974,7 @@ models, histories = {}, {}
 for name, optimizer in optimizers.items():
     models[name] = new_model()
     histories[name] = train(models[name], optimizer(models[name]), epochs)
-    print(f"{name:<10} {histories[name][-1]['accuracy']:.1%} of {len(y_val)} unseen digits right")
+    print(f"{name:<10} {histories[name][-1]['accuracy']:.1%} right, of {len(y_val)} unseen")
 
 # %% [markdown]
 # The curves say more than the last number. On the left is the loss on the pictures that the network learns from; on the
