@@ -53,8 +53,8 @@ def main() -> int:
     count = parser.parse_args().pictures
     with tempfile.TemporaryDirectory() as folder:
         site, figures = built(Path(folder))
-        figures |= looked_at(site)
         with serving(site) as address, chromium() as browser:
+            figures |= looked_at(browser, address, pages_of(site))
             figures |= painted(browser, address, pages_of(site)) | drawn_on(browser, address, count)
     for figure in figures.values():
         print(f"{figure['what']:<70} {shown(figure):>12}   {figure.get('limit', '')}")
@@ -86,10 +86,9 @@ def built(folder: Path) -> tuple[Path, dict[str, Any]]:
     }
 
 
-def looked_at(site: Path) -> dict[str, Any]:
+def looked_at(browser: Any, address: str, pages: list[str]) -> dict[str, Any]:
     """Return how many violations and requests to elsewhere there are on all pages."""
-    pages = pages_of(site)
-    wrong = list(problems(site, pages))
+    wrong = list(problems(browser, address, pages))
     print("\n".join(wrong))
     elsewhere = sum("asks elsewhere" in each for each in wrong)
     where = f"{len(pages)} pages, {len(SCHEMES)} schemes, {' and '.join(map(str, WIDTHS))} px"

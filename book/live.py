@@ -179,8 +179,12 @@ def _grid(folder: Path, name: str, maps: Any) -> str:
 
 def put_state(folder: Path, name: str, widget: Any) -> None:
     """Write a widget's own synchronised traits, from which its module draws itself on a page."""
-    own = type(widget).class_own_traits(sync=True)
-    (folder / f"{name}.json").write_text(json.dumps({key: getattr(widget, key) for key in own}), "utf-8")
+    ours = [name for name, trait in widget.traits(sync=True).items() if _is_ours(name, trait)]
+    (folder / f"{name}.json").write_text(json.dumps({key: getattr(widget, key) for key in ours}), "utf-8")
+
+
+def _is_ours(name: str, trait: Any) -> bool:
+    return not name.startswith("_") and trait.this_class.__module__.startswith("dl_course.")
 
 
 def put_all(static: Path, cache: Path) -> dict[str, str]:

@@ -67,7 +67,7 @@ function fill(table, numbers, look = () => "") {
       cell.className = look(i, j);
       if (value === null) return cell;
       const colour = value < 0 ? "222, 143, 5" : "1, 115, 178"; // told apart by the sign, too
-      cell.style.background = `rgba(${colour}, ${0.55 * Math.abs(value) / scale})`;
+      cell.style.background = `rgba(${colour}, ${0.45 * Math.abs(value) / scale})`;
       cell.dataset.value = value;
       cell.textContent = words(value);
       return cell;
