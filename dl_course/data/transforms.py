@@ -4,6 +4,8 @@ Is it reasonable? A person must still give every picture that a policy makes the
 a shoe, a flipped 3 is no digit.
 """
 
+from typing import Any
+
 from torchvision.transforms import v2
 
 from dl_course.registry import Registry
@@ -11,10 +13,15 @@ from dl_course.registry import Registry
 TRANSFORMS = Registry("transform")
 TRANSFORMS.register("none")(v2.Identity)
 TRANSFORMS.register("normalize")(v2.Normalize)  # takes mean and std, per channel
-TRANSFORMS.register("resize")(v2.Resize)  # takes size
 TRANSFORMS.register("center-crop")(v2.CenterCrop)  # takes size
 TRANSFORMS.register("erase")(v2.RandomErasing)  # a rectangle goes blank: no single part suffices
 TRANSFORMS.register("trivial")(v2.TrivialAugmentWide)  # Müller and Hutter, "TrivialAugment", ICCV 2021
+
+
+@TRANSFORMS.register("resize")
+def resize(size: int | list[int], interpolation: str = "bilinear", **how: Any) -> v2.Transform:
+    """Return torchvision's Resize; the interpolation by its name, which older Resizes don't take."""
+    return v2.Resize(size, v2.InterpolationMode(interpolation), **how)
 
 
 @TRANSFORMS.register("wobble")
