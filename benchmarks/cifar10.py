@@ -278,6 +278,8 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--unverified", action="store_true")
     chosen = parser.parse_args()
+    if not 0.02 <= chosen.share <= 1:
+        parser.error(f"--share lies between 0.02, which makes a batch or two, and 1; given: {chosen.share}")
     if chosen.unverified:
         CIFAR10.train_list, CIFAR10.test_list = (
             [[name, None] for name, _ in listed] for listed in (CIFAR10.train_list, CIFAR10.test_list)
