@@ -72,7 +72,9 @@ def fitted(pictures: Tensor, shape: Sequence[int], crop: float | None = None) ->
         window = [max(1, round(scale * height)), max(1, round(scale * width))]
         pictures = v2.functional.center_crop(pictures, window)
     if tuple(pictures.shape[-2:]) != (height, width):
+        low, high = pictures.min(), pictures.max()
         pictures = v2.functional.resize(pictures, [height, width], antialias=True)
+        pictures = pictures.clamp(low, high)  # rounding may leave [0, 1] by a hair
     return pictures
 
 
