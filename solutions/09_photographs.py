@@ -121,7 +121,7 @@ pd.DataFrame({"the network says": answers, "would be right": right})
 #
 # *Where* does it look when it names them? Grad-CAM, from chapter 05b, works on any convolutional network.
 
-# %% alt="Four photographs, the cat, the coffee, the cameraman and the astronaut, in gray under heat maps: warm on the fur beside the cat's nose, on the coffee in the cup, on the tripod's legs, and in the astronaut's picture beside the head" tags=["nbval-ignore-output"]
+# %% alt="Four photographs, the cat, the coffee, the cameraman and the astronaut, in gray under heat maps: warm on the fur beside the cat's nose, on the coffee in the cup, on the tripod's legs, and in the astronaut's picture beside the collar and at the helmet's edge" tags=["nbval-ignore-output"]
 from dl_course.explain import gradcam
 
 shown = [photos.classes.index(name) for name in ("cat", "coffee", "cameraman", "astronaut")]
@@ -135,7 +135,7 @@ plots.image_grid(plain, titles, ax, columns=4, heat=maps.cpu())
 # %% [markdown]
 # The maps are 7×7 numbers, blown up: they point to a region, not to an edge. And the layer explorer, with the cat in it:
 
-# %% tags=["nbval-ignore-output"] alt="The layer explorer on the photograph of the cat: the first feature maps of the network's stem"
+# %% tags=["nbval-ignore-output"] alt="The layer explorer on the photograph of the cat: 64 of the 1,280 last feature maps, 7×7 each, most of them dark"
 from dl_course.widgets import LayerExplorer
 
 normalize = {"mean": net.preparation.mean, "std": net.preparation.std}
