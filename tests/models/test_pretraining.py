@@ -114,7 +114,7 @@ def test_a_cut_from_the_middle_keeps_proportions_and_squeezing_does_not():
 def test_rounding_never_leaves_the_range_of_a_picture(photos):
     for picture, _ in photos:
         small = fitted(picture, (3, 224, 224), crop=0.875)
-        assert 0 <= small.min() and small.max() <= 1
+        assert small.min() >= 0 and small.max() <= 1
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
