@@ -1,26 +1,31 @@
 # %% [markdown]
 # # 03 · CNNs: networks that see
 #
-# The network of chapter 02 reads handwriting, as long as it lies exactly where it lay in training. Move it a few
-# pixels, and the network is lost. This chapter builds networks that aren't: they look at a picture through small
-# windows, with the same eyes everywhere. You'll take a convolution apart, and build a ResNet from its pieces.
+# The network of chapter 02 reads handwriting as long as each digit sits exactly where it sat during training. Move it
+# a few pixels, and the network fails. This chapter builds networks that cope: they look at a picture through small
+# windows, with the same weights everywhere. You'll take a convolution apart, write your first network class, and
+# build a ResNet from its pieces.
 #
 # **You will be able to**
-# - compute a convolution by hand, and say what size comes out of it, and how much of the picture it has seen
-# - write the blocks that large networks repeat: residual, squeeze and excitation, separable
-# - assemble ResNet-18, so exactly that published weights fit into it
-# - say what a network costs, in parameters, in work and in memory, and train one that sees shapes
+# - compute a convolution by hand, predict the size of its output, and say how much of the picture it has seen
+# - say why a CNN tolerates shifts, which of its parts make it do so, and where that ends
+# - write a network as a class, and the blocks that large networks repeat: residual, squeeze and excitation, separable
+# - assemble ResNet-18 so exactly that published weights fit into it
+# - say what a network costs in parameters, work and memory, and what its mistakes have in common
 #
-# **Time:** 75 to 90 minutes. **You need:** chapters 01 and 02.
+# **Time:** about three hours with the exercises; section 12 is a good place for a break.
+# **You need:** chapters 01 and 02.
 
 # %% [markdown]
 # ## 1. What is wrong with one weight per pixel?
 #
-# Let's begin with a failure. We take the digits again, and two networks: the multi-layer perceptron that you know,
-# and a small *convolutional* network, or CNN, of which you know nothing yet. The digits get a black rim, so that they
-# have room to move.
+# We begin with a failure. Two networks learn the digits: the multi-layer perceptron (MLP) of chapter 02, and a small
+# *convolutional* network (CNN), about which you know nothing yet. The digits get a black border, so that they have room
+# to move.
 
 # %%
+from collections import OrderedDict
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -30,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from dl_course import check, hint, progress, solution
+from dl_course import ask, check, hint, progress, solution
 
 sns.set_theme(style="white", palette="colorblind")
 
@@ -44,16 +49,17 @@ for data in (digits, unseen):
     data.images = v2.functional.pad(v2.functional.resize(data.images, [20, 20]), 4)
 
 # %% [markdown]
-# The next cell trains a network on the digits. Chapter 04 is about training, and explains each of its lines. For now
-# it is enough that it shows the network all pictures, several times over.
+# The next cell trains a network. Chapter 04 explains each of its lines. For now it is enough to know that the network
+# sees all pictures several times over, and that the learning rate first rises and then falls (`OneCycleLR`), which
+# makes short trainings go further.
 
 # %%
-def train(model, data, epochs):
+def train(model, data, epochs, seed=0):
     model.to(device).train()
-    batches = loader(data, 32, shuffle=True)
+    batches = loader(data, 64, shuffle=True, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters())
     one_cycle = torch.optim.lr_scheduler.OneCycleLR
-    schedule = one_cycle(optimizer, max_lr=0.005, total_steps=epochs * len(batches))
+    schedule = one_cycle(optimizer, max_lr=0.01, total_steps=epochs * len(batches))
     for _ in range(epochs):
         for pictures, labels in batches:
             optimizer.zero_grad()
@@ -63,13 +69,16 @@ def train(model, data, epochs):
     return model.eval()
 
 # %% [markdown]
-# Now both networks learn to read. And we prepare a test for them: `moved` moves pictures to the right.
+# Both networks are trained in the same way, for the same number of epochs. And we prepare a test for them: `moved`
+# shifts pictures to the right.
 
 # %%
 from dl_course.models import SimpleCNN, SimpleNet
 
-set_seed(0)
-networks = {"MLP": train(SimpleNet(), digits, 10), "CNN": train(SimpleCNN(), digits, 3)}
+networks = {}
+for name, make in {"MLP": SimpleNet, "CNN": lambda: SimpleCNN(width=8)}.items():
+    set_seed(0)
+    networks[name] = train(make(), digits, epochs=6)
 
 @torch.no_grad()
 def accuracy(model, pictures, labels):
@@ -79,14 +88,15 @@ def moved(pictures, pixels):  # to the right; black comes in from the left
     return F.pad(pictures, (pixels, -pixels, 0, 0))
 
 # %% [markdown]
-# Here is the test. The unseen digits go to the right, pixel by pixel, and we ask both networks again. Nothing else
-# changes: a person wouldn't even blink.
+# Here is the test. The unseen digits move to the right, pixel by pixel, and we ask both networks again. Nothing else
+# changes; a person would hardly notice.
 
-# %% alt="Above: a digit moved right by 0 to 3 pixels. Below: the MLP's accuracy falls steeply, the CNN's slowly" tags=["nbval-ignore-output"]
+# %% alt="Above: a 4 moved right by 0, 2 and 4 pixels, complete and readable each time. Below: accuracy over the shift; the MLP falls from above 0.9 to about 0.3, the CNN loses a few points" tags=["nbval-ignore-output"]
 pictures, labels = unseen.tensors()
-figure, axes = plt.subplot_mosaic("0123;cccc", height_ratios=(1, 2), layout="constrained")
-for pixels in range(4):
-    axes[str(pixels)].imshow(moved(pictures, pixels)[0, 0], cmap="gray")
+four = pictures[[2]]
+figure, axes = plt.subplot_mosaic("024;ccc", height_ratios=(1, 2), layout="constrained")
+for pixels in (0, 2, 4):
+    axes[str(pixels)].imshow(moved(four, pixels)[0, 0], cmap="gray")
     axes[str(pixels)].set_title(f"{pixels} pixels", fontsize=10)
     axes[str(pixels)].axis("off")
 for (name, model), marker in zip(networks.items(), "os", strict=True):
@@ -97,88 +107,120 @@ axes["c"].legend()
 sns.despine(ax=axes["c"])
 
 # %% [markdown]
-# Both read unmoved digits well. Then the MLP falls, and falls first. It has one weight for each pixel: what it
-# learned about a stroke *here* says nothing about the same stroke two pixels further on. It would have to learn every
-# stroke at every place.
+# Both read unmoved digits well. As the digits move, the MLP's accuracy collapses, and the CNN loses little. The MLP
+# has one weight for each pixel: what it learned about a stroke *here* says nothing about the same stroke two pixels
+# away. It would have to learn every stroke at every place.
 #
-# A CNN learns a stroke once and looks for it everywhere. How? By a **convolution**.
+# A CNN learns a stroke once and looks for it everywhere. How?
 
 # %% [markdown]
-# ## 2. A window slides over a picture
+# ## 2. Two wishes
 #
-# Take a small table of weights, the **kernel**. Lay it on the picture, multiply each weight by the pixel beneath it,
-# and add everything up. That is one output. Then slide the kernel one pixel on. Follow the orange window below.
+# Suppose you want a layer that turns a picture into a picture: at every pixel it says how much of a certain stroke it
+# finds there. Start with a linear layer that may do anything. Output pixel $(i, j)$ is a weighted sum of all pixels,
+# and we address them by how far away they are, $a$ rows down and $b$ columns to the right:
+#
+# $$ h_{ij} = \sum_{a, b} v_{ij, ab}\, x_{i+a,\, j+b} $$
+#
+# **First wish: the same answer everywhere.** When the stroke moves, the answer should move with it and not change. Then
+# the weights can't depend on where we are: $v_{ij, ab}$ loses its $ij$. **Second wish: look only nearby.** A stroke can
+# be recognised from its surroundings. Then all weights further away than $\Delta$ are zero. What is left is
+#
+# $$ h_{ij} = \sum_{a = -\Delta}^{\Delta} \sum_{b = -\Delta}^{\Delta} v_{ab}\, x_{i+a,\, j+b} $$
+#
+# and that is a **convolution**. Count the weights, for a picture of 64 × 64 pixels and $\Delta = 1$.
 
 # %%
-def numbers(ax, table, title="", **style):
-    ax.imshow(table, **{"cmap": "Blues", "vmin": -2, "vmax": 5} | style)
-    for (i, j), value in np.ndenumerate(np.asarray(table)):
-        ax.text(j, i, "" if np.isnan(value) else f"{value:g}", ha="center", va="center")
-    ax.set_title(title, fontsize=10)
-    ax.axis("off")
+side, delta = 64, 1
+print(f"anything goes:            {side**2 * side**2:>10,} weights")
+print(f"the same everywhere:      {(2 * side - 1) ** 2:>10,}")
+print(f"the same, and only nearby:{(2 * delta + 1) ** 2:>10,}")
 
-def box(left, top, side, colour="C1"):
-    corner = (left - 0.5, top - 0.5)
-    return plt.Rectangle(corner, side, side, fill=False, color=colour, linewidth=2.5)
+# %% [markdown]
+# Nine weights in place of nearly seventeen million, and they follow from two wishes that most pictures grant.
 
+# %% [markdown]
+# ## 3. A window slides over a picture
+#
+# In practice: take the small table of weights, the **kernel**. Lay it on the picture, multiply each weight by the pixel
+# beneath it, and add everything up. That is one output. Then slide the kernel one pixel on.
+
+# %%
 picture = torch.zeros(6, 6)
 picture[1:5, 2:4] = 1
 kernel = torch.tensor([[-1.0, 0, 1], [-1, 0, 1], [-1, 0, 1]])
 
-# %% [markdown]
-# That was the picture, the kernel, and two helpers that draw. Now the sliding.
+out = torch.zeros(4, 4)
+for i in range(4):
+    for j in range(4):
+        window = picture[i : i + 3, j : j + 3]
+        out[i, j] = (window * kernel).sum()
 
-# %% alt="A 3 by 3 window over a 6 by 6 picture in four places; below it a 4 by 4 output fills up, place by place"
-figure, axes = plt.subplots(2, 5, figsize=(10, 4.4), layout="constrained")
-numbers(axes[1, 0], kernel, "kernel", cmap="vlag", vmin=-4, vmax=4)
-axes[0, 0].axis("off")
-out = torch.full((4, 4), torch.nan)
-places = [(i, j) for i in range(4) for j in range(4)]
-for step, (i, j) in enumerate(places):
-    out[i, j] = (picture[i : i + 3, j : j + 3] * kernel).sum()
-    if (column := {0: 1, 1: 2, 6: 3, 15: 4}.get(step)) is not None:
-        numbers(axes[0, column], picture, f"step {step + 1}")
-        axes[0, column].add_patch(box(j, i, 3))
-        numbers(axes[1, column], out, "output so far", cmap="vlag", vmin=-4, vmax=4)
+# %%
+ask("03-edge-sign")
 
 # %% [markdown]
-# The picture is a bright bar. The kernel weighs the right neighbours with 1 and the left ones with −1. So the output
-# is positive where it gets brighter towards the right, negative where it gets darker, and zero where nothing changes:
-# this kernel finds vertical edges.
+# Now watch it slide. Use the buttons, or click on the output and use the arrow keys. Change stride, padding and the
+# numbers of the kernel, and predict the output before you step. (Where this page isn't running, you see one step.)
+
+# %% alt="The convolution stepper: a 6 by 6 picture of a bright bar with an orange window around nine pixels, the 3 by 3 kernel of −1, 0 and 1, and the 4 by 4 output, filled up to the seventh place" tags=["nbval-ignore-output"]
+from dl_course.widgets import ConvolutionStepper
+
+ConvolutionStepper(picture, kernel.tolist(), place=6)
+
+# %%
+print(out)
+
+# %% [markdown]
+# The picture is a bright bar. The kernel gives the right neighbours a weight of 1 and the left ones −1. So the output
+# is positive where the picture gets brighter towards the right, negative where it gets darker, and zero where nothing
+# changes: this kernel finds vertical edges.
 #
-# (Mathematicians turn the kernel around first, and call this one a *correlation*. In deep learning nobody turns it:
+# (Mathematicians flip the kernel first, and call what we do a *cross-correlation*. In deep learning nobody flips it:
 # the weights are learned anyway.)
 #
-# Other weights find other things. Here are three kernels on a picture from the course's own data, `shapes` (its red
-# channel).
+# A convolution is still a linear layer, and you can see its matrix: feed it 36 pictures with a single bright pixel
+# each, and every one gives a column.
 
-# %% alt="A picture in grey; and three maps of it: vertical edges, horizontal edges, and a blurred copy"
-shapes = load("shapes")
-grey = shapes[8][0][None, :1]  # (1, 1, 64, 64)
-kernels = {"vertical edges": kernel, "horizontal edges": kernel.T, "blur": torch.ones(3, 3) / 9}
+# %% alt="A matrix of 16 rows and 36 columns, mostly white: in each row the same nine weights, shifted to the right from row to row"
+single_pixels = torch.eye(36).view(36, 1, 6, 6)
+matrix = F.conv2d(single_pixels, kernel[None, None]).flatten(1).T  # (16 outputs, 36 pixels)
+print("the same:", torch.equal(matrix @ picture.flatten(), out.flatten()))
+figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+shown = ax.imshow(matrix, cmap="RdBu_r", vmin=-2, vmax=2)
+ax.set(xlabel="pixel of the picture", ylabel="output")
+_ = figure.colorbar(shown, label="weight", ticks=(-1, 0, 1), shrink=0.8)
 
-figure, axes = plt.subplots(1, 4, figsize=(10, 2.7), layout="constrained")
-axes[0].imshow(grey[0, 0], cmap="gray", vmin=0, vmax=1)
-axes[0].set_title("picture")
-for ax, (name, table) in zip(axes[1:], kernels.items(), strict=True):
-    found = F.conv2d(grey, table[None, None])[0, 0]
-    signed = {"cmap": "vlag", "vmin": -1.5, "vmax": 1.5}
-    ax.imshow(found, **({"cmap": "gray"} if name == "blur" else signed))
+# %% [markdown]
+# Both wishes are in this picture: every row holds the same weights, one place further on, and all else is zero. (The
+# kernel's three zeros are white as well.)
+#
+# Different weights find different things. Here are three kernels on a real photograph, in grey.
+
+# %% alt="A photograph of a cat in grey, and three maps of it: vertical edges in red and blue along the nose and around the eyes, horizontal edges along the eyelids and in the fur, and a blurred copy"
+cat = load("photos")["cat"][0][:, ::2, ::2]  # every second pixel is enough here
+grey = cat.mean(0)[None, None]  # (1, 1, H, W)
+kernels = {"vertical edges": kernel, "horizontal edges": kernel.T, "blur": torch.ones(9, 9) / 81}
+
+figure, axes = plt.subplots(2, 2, figsize=(8, 5.6), layout="constrained")
+for ax, (name, table) in zip(axes.flat, {"photograph": None, **kernels}.items(), strict=True):
+    found = grey if table is None else F.conv2d(grey, table[None, None])
+    signed = {"cmap": "RdBu_r", "vmin": -0.6, "vmax": 0.6}
+    ax.imshow(found[0, 0], **(signed if "edges" in name else {"cmap": "gray"}))
     ax.set_title(name)
-for ax in axes:
     ax.axis("off")
 
 # %% [markdown]
-# One kernel, one question, asked at every place. The answers form a picture again, a **feature map**. We chose these
-# kernels. A network finds its own.
+# One kernel asks one question, at every place. The answers form a picture again, a **feature map**. We chose these
+# kernels. A network learns its own.
 
 # %% [markdown]
-# ## 3. What size comes out?
+# ## 4. What size comes out?
 #
-# In section 2 a 6×6 picture became 4×4, because a window of 3 has only 4 places in 6 pixels. Three settings change
-# how many places there are. Watch the orange windows, in one dimension.
+# In section 3 a 6×6 picture became 4×4, because a window of 3 has only 4 places in 6 pixels. Three settings change
+# how many places there are. Follow the orange windows, in one dimension.
 
-# %% alt="A row of 8 pixels and the windows of 3 below it: with stride 1, padding 1, stride 2, and dilation 2"
+# %% alt="A row of 8 pixels and the windows of 3 below it: with stride 1 six places, with padding 1 eight, with stride 2 three, with dilation 2 four"
 settings = {"stride 1": (1, 0, 1), "padding 1": (1, 1, 1)}
 settings |= {"stride 2": (2, 0, 1), "dilation 2": (1, 0, 2)}
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.6), sharey=True, layout="constrained")
@@ -195,13 +237,13 @@ for ax, (title, (stride, padding, dilation)) in zip(axes, settings.items(), stri
 
 # %% [markdown]
 # - **Stride** $s$: the window moves by $s$ pixels at a time.
-# - **Padding** $p$: a rim of $p$ zeros (grey) is put around the picture, on each side.
-# - **Dilation** $d$: the kernel is spread out, with gaps; its pixels are $d$ apart.
+# - **Padding** $p$: a border of $p$ zeros (grey) is added to the picture on each side.
+# - **Dilation** $d$: the kernel is spread out, with gaps; its weights are $d$ pixels apart.
 #
-# A window that hangs over the edge has no place.
+# A window that would hang over the edge doesn't count.
 #
 # **Exercise.** Write `output_size`. How many pixels does the kernel span? How much room is left for it to move? Then
-# count.
+# count the places.
 
 # %% tags=["exercise"]
 def output_size(
@@ -231,11 +273,11 @@ for options in several:
 # It does. The last line is the first layer of a ResNet: you'll meet it again.
 
 # %% [markdown]
-# ## 4. A convolution with many channels
+# ## 5. A convolution with many channels
 #
-# Pictures have three channels, and feature maps have as many as there are kernels. So a real kernel is a *stack*: it
-# has a slice for every input channel, and everything under the window is added up. A **filter** is such a stack and
-# one bias. And there are many filters; each gives one channel of the output.
+# Colour pictures have three channels, and feature maps have as many as there are kernels. So a real kernel is a
+# *stack*: it has a slice for every input channel, and all products under the window are added up. A **filter** is such
+# a stack together with one bias. A layer has many filters; each produces one channel of the output.
 #
 # | | shape |
 # | --- | --- |
@@ -243,9 +285,13 @@ for options in several:
 # | weights `w` | (O, C, k, l): O filters, each with C slices of k rows and l columns |
 # | biases `b` | (O,) |
 # | output | (N, O, H', W') |
-#
+
+# %%
+ask("03-conv-shape")
+
+# %% [markdown]
 # **Exercise.** Write `conv2d_by_hand`. Loops are welcome: go over the *places*, cut out the window there, and
-# multiply it by all filters at once. Only PyTorch's own convolution is not allowed.
+# multiply it by all filters at once. Everything is allowed except PyTorch's own convolution.
 
 # %% tags=["exercise"]
 def conv2d_by_hand(
@@ -270,8 +316,9 @@ def conv2d_by_hand(
 check(conv2d_by_hand)
 
 # %% [markdown]
-# The loops are clear, and slow. Libraries use a trick: write each window as a *column*, all columns side by side as a
-# matrix. `F.unfold` does that. Then all filters at all places are one matrix product, which computers love.
+# The loops are clear, and slow. Libraries can do it with one matrix product: write each window as a *column*, and put
+# all columns side by side (`F.unfold` does that). Then multiply by all filters at once, which is what processors are
+# best at.
 
 # %%
 set_seed(0)
@@ -286,17 +333,9 @@ print("as by hand: ", torch.allclose(by_product, conv2d_by_hand(x, w, b), atol=1
 print("as PyTorch's:", torch.allclose(by_product, F.conv2d(x, w, b), atol=1e-4))
 
 # %% [markdown]
-# All three agree. So a convolution *is* a linear layer, of a special kind: it sees only a window, and it uses the
-# same weights at all places. Count what that saves. How many weights does it take to turn a picture of 3×64×64 into
-# 16 maps of 64×64?
-
-# %%
-print(f"a linear layer: {(3 * 64 * 64) * (16 * 64 * 64):>13,}")
-print(f"a convolution:  {nn.Conv2d(3, 16, 3).weight.numel():>13,}")
-
-# %% [markdown]
-# And there is a second gift. The same eyes everywhere means: when the picture moves, the feature map moves along, and
-# nothing else happens to it. Away from the edge, the two results below are the same.
+# All three agree. What about the first wish? When the picture moves, the feature map should move with it. Let's move
+# first and convolve afterwards, then the other way round, and compare everything that isn't touched by the black that
+# came in from the left.
 
 # %%
 x = torch.randn(1, 3, 20, 20)
@@ -305,13 +344,15 @@ moved_after = moved(F.conv2d(x, w, b), 4)
 print("the same:", torch.allclose(moved_first[..., 4:], moved_after[..., 4:], atol=1e-5))
 
 # %% [markdown]
-# That is called *equivariance*. Section 1 has shown what it is good for.
+# This is called **equivariance**: move the input, and the output moves along. It isn't *invariance*, which would mean
+# that the output doesn't change at all. How a whole network gets from one to the other is the subject of sections 8
+# and 10; neither is free.
 
 # %% [markdown]
-# ## 5. Same size, please: `Conv2dAuto`
+# ## 6. Same size, please: `Conv2dAuto`
 #
 # Networks are easier to think about when convolutions keep the size. An odd kernel does so with a padding of half its
-# span. `Conv2dAuto` of the course computes it, with dilation too.
+# span, rounded down. The course's `Conv2dAuto` computes it, dilation included.
 
 # %%
 from dl_course.models import Conv2dAuto
@@ -324,7 +365,7 @@ for kernel_size, dilation in ((3, 1), (7, 1), (3, 4)):
 
 # %% [markdown]
 # And an even kernel? It has no centre: one side would need more padding than the other, and the picture would creep
-# to one corner, layer by layer. Some libraries pad it so without a word. Ours refuses, and says why.
+# towards a corner, layer by layer. Some libraries pad it that way without a word. Ours refuses, and says why.
 
 # %%
 try:
@@ -333,12 +374,12 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# ## 6. Cheaper: `SeparableConv2d`
+# ## 7. Cheaper: `SeparableConv2d`
 #
-# A convolution does two jobs at once. It looks at *neighbours*, and it mixes *channels*. A **separable** convolution
-# does one after the other:
+# A convolution does two jobs at once: it looks at *neighbours*, and it mixes *channels*. A **depthwise separable**
+# convolution does one after the other:
 #
-# 1. *depthwise*: every channel gets one k×k kernel for itself, and no mixing
+# 1. *depthwise*: every channel gets one k×k kernel of its own, and nothing is mixed
 # 2. *pointwise*: a 1×1 convolution mixes the channels, pixel by pixel
 #
 # **Exercise.** Write `separable_parameters`, the number of its weights and biases. As in `dl_course`, only the
@@ -358,7 +399,7 @@ def separable_parameters(inputs: int, outputs: int, kernel: int, bias: bool = Tr
 check(separable_parameters)
 
 # %% [markdown]
-# Compare it with a whole convolution, for growing kernels.
+# Compare it with an ordinary convolution, for growing kernels.
 
 # %%
 from dl_course.models import SeparableConv2d
@@ -368,7 +409,7 @@ def count(module):
 
 table = {
     f"{k}×{k}": {
-        "whole": count(Conv2dAuto(64, 128, k)),
+        "ordinary": count(Conv2dAuto(64, 128, k)),
         "separable": count(SeparableConv2d(64, 128, k)),
         "your formula": separable_parameters(64, 128, k),
     }
@@ -377,30 +418,82 @@ table = {
 pd.DataFrame(table).T
 
 # %% [markdown]
-# For a 1×1 kernel there is nothing to save. From 3×3 on there is much, and the more, the larger the kernel. The price
-# is that a separable layer can compute less: for each input channel there is one kernel, which all outputs have to
-# share. Networks for phones are built of such layers.
+# For a 1×1 kernel there is nothing to save. From 3×3 on the saving is large, and it grows with the kernel. The price:
+# for each input channel there is only one kernel, which all outputs have to share. Networks for phones are built of
+# such layers (MobileNet, EfficientNet).
 
 # %% [markdown]
-# ## 7. Pooling: smaller maps
+# ## 8. Pooling: smaller maps
 #
-# Towards its end, a network needs to know less and less about *where*. **Pooling** shrinks maps: each window gives
-# its largest value, or its mean. There is nothing to learn in it.
+# Towards its end, a network needs to know less and less about *where*. **Pooling** shrinks maps: each window gives its
+# largest value, or its mean. There is nothing to learn in it.
 
-# %% alt="A 4 by 4 table of numbers; its 2 by 2 table of maxima; and its 2 by 2 table of means"
+# %% alt="A 4 by 4 table of numbers with an orange frame around its upper left quarter; the 2 by 2 table of maxima; and the 2 by 2 table of means"
+from dl_course import plots
+
 small = torch.tensor([[1.0, 3, 0, 0], [2, 4, 0, 2], [0, 0, 1, 1], [0, 4, 1, 1]])
-figure, axes = plt.subplots(1, 3, figsize=(7, 2.4), layout="constrained")
-numbers(axes[0], small, "a map")
-numbers(axes[1], F.max_pool2d(small[None], 2)[0], "max pooling, 2×2")
-numbers(axes[2], F.avg_pool2d(small[None], 2)[0], "average pooling, 2×2")
+pooled = {"max pooling, 2×2": F.max_pool2d, "average pooling, 2×2": F.avg_pool2d}
+figure, axes = plt.subplots(1, 3, figsize=(7, 2.6), layout="constrained")
+plots.numbers(small, axes[0], "a map", window=(0, 0, 2))
+for ax, (title, pool) in zip(axes[1:], pooled.items(), strict=True):
+    plots.numbers(pool(small[None], 2)[0], ax, title, window=(0, 0, 1), vmin=-8, vmax=8)
 
 # %% [markdown]
-# The maximum says *whether* something was seen, the mean says *how much* of it.
+# The maximum says *whether* something was found, the mean *how much* of it.
 #
-# **Adaptive** pooling fixes the output instead of the window. So a network can take pictures of any size. Two of the
-# course's layers build on it: `AdaptiveConcatPool2d` keeps both maximum and mean, and `PyramidPooling` adds to every
-# pixel what the picture looks like as a whole, in halves, thirds and sixths. Watch the shapes, also for the odd
-# sizes.
+# Pooling has a stride: here it looks at pixels 0 and 1, then 2 and 3. What does that do to equivariance? The output
+# can only move by whole steps of 2.
+
+# %%
+ask("03-pool-shift")
+
+# %%
+row = torch.tensor([[0.0, 0, 5, 0, 0, 0, 0, 0]])
+for pixels in (0, 1, 2):
+    pooled = F.max_pool1d(F.pad(row, (pixels, -pixels)), 2)
+    print(f"moved by {pixels}: {pooled.int().tolist()[0]}")
+
+# %% [markdown]
+# Moved by 2, the output moves by 1. Moved by 1, it stays where it was, by luck: from pixel 3 to 4 it would have jumped.
+# A strided layer is equivariant only for shifts that are multiples of its stride. `SimpleCNN` pools three times, so for
+# the whole network the grid is $2 \cdot 2 \cdot 2 = 8$ pixels wide.
+#
+# At its end stands one more pooling, over the *whole* map: the mean. A mean doesn't care where things are, so this is
+# the step that turns equivariance into (near) invariance. How near? We measure how much the features before the last
+# layer change as a digit moves, for an untrained network: with the mean at the end, and with a `Flatten` that keeps
+# every place apart.
+
+# %%
+wide = F.pad(pictures[:100], (10, 10, 10, 10))  # 48×48
+
+@torch.no_grad()
+def change(features, pixels):
+    before, after = features(wide), features(moved(wide, pixels))
+    return ((after - before).norm() / before.norm()).item()
+
+set_seed(0)
+stages = nn.Sequential(*list(SimpleCNN().eval())[:3])  # without the mean and the linear layer
+
+# %% alt="Change of the features over the shift from 0 to 8 pixels: with the mean a few percent, and nearly zero at 8; with Flatten it rises steadily to about 90 percent"
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+for name, end in {"mean": nn.AdaptiveAvgPool2d(1), "Flatten": nn.Flatten()}.items():
+    changes = [change(nn.Sequential(stages, end), pixels) for pixels in range(9)]
+    ax.plot(changes, marker="o" if name == "mean" else "s", label=name)
+    print(f"{name:<8}", *(f"{each:6.1%}" for each in changes))
+ax.set(xlabel="moved right, in pixels", ylabel="relative change of the features", ylim=(0, None))
+ax.legend()
+sns.despine()
+
+# %% [markdown]
+# With the mean, the features change by a few percent within the grid, and not at all after a whole step of 8. With
+# `Flatten` they change more with every pixel. Both networks have the same convolutions: equivariance is only half of
+# the story.
+#
+# **Adaptive** pooling fixes the size of the output instead of the window, so that a network can take pictures of any
+# size. Two of the course's layers build on it. `AdaptiveConcatPool2d` keeps both the maximum and the mean.
+# `PyramidPooling` answers another need: a blue pixel looks the same in the sky and in a lake, and only the whole scene
+# tells which. So it gives every pixel what the picture looks like as a whole, in halves, thirds and sixths. Note the
+# shapes, also for odd sizes.
 
 # %%
 from dl_course.models import AdaptiveConcatPool2d, PyramidPooling
@@ -411,15 +504,150 @@ for height, width in ((8, 8), (13, 5), (1, 1)):
     print(f"{tuple(x.shape)} → concat {tuple(both.shape)}, pyramid {tuple(pyramid.shape)}")
 
 # %% [markdown]
-# ## 8. How far does a unit see?
+# ## 9. A network is a class
+#
+# You have met networks as `nn.Sequential`: one layer after another. Most networks need more freedom, so they are
+# classes of their own. A class that extends `nn.Module` has two methods to write:
+#
+# - `__init__` makes the layers and keeps them as attributes. `super().__init__()` comes first: from then on, the module
+#   finds every layer and parameter that is assigned to `self`.
+# - `forward` says what happens to the input. You call the *module*, `model(x)`, and it calls `forward`.
+
+# %%
+class Small(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.linear = nn.Linear(8, classes)
+
+    def forward(self, x):  # (N, 1, H, W)
+        x = F.relu(self.conv(x))  # (N, 8, H, W)
+        return self.linear(x.mean(dim=(2, 3)))  # (N, classes)
+
+small_network = Small(10)
+print(small_network)
+print([name for name, _ in small_network.named_parameters()])
+
+# %% [markdown]
+# Parameters are found because their layers are attributes. Layers in an ordinary Python list are *not* found: no
+# optimizer would ever move them. That is what `nn.ModuleList` is for.
+
+# %%
+class Hidden(nn.Module):
+    def __init__(self, keep):
+        super().__init__()
+        self.layers = keep([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+for keep in (list, nn.ModuleList):
+    print(f"{keep.__name__:<11} {sum(p.numel() for p in Hidden(keep).parameters())} parameters")
+
+# %% [markdown]
+# Now write the network with which all this began, **LeNet-5** (LeCun et al. 1998), in today's form: with ReLU and max
+# pooling, where the original had a squashing function and a kind of mean.
+#
+# | layer | output |
+# | --- | --- |
+# | convolution 5×5, padding 2, ReLU, max pooling 2×2 | 6 × 14 × 14 |
+# | convolution 5×5, ReLU, max pooling 2×2 | 16 × 5 × 5 |
+# | flatten | 400 |
+# | linear, ReLU | 120 |
+# | linear, ReLU | 84 |
+# | linear | classes |
+#
+# **Exercise.** Write `LeNet`. Attributes may have any name. The last layer gives logits: no ReLU and no softmax after it.
+
+# %% tags=["exercise"]
+class LeNet(nn.Module):
+    """LeNet-5 with ReLU and max pooling: (N, 1, 28, 28) → logits (N, classes)."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        ### BEGIN SOLUTION
+        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.linear1 = nn.Linear(400, 120)
+        self.linear2 = nn.Linear(120, 84)
+        self.linear3 = nn.Linear(84, classes)
+        ### END SOLUTION
+
+    def forward(self, x: Tensor) -> Tensor:
+        ### BEGIN SOLUTION
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)  # (N, 6, 14, 14)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # (N, 16, 5, 5)
+        x = F.relu(self.linear1(x.flatten(1)))
+        return self.linear3(F.relu(self.linear2(x)))
+        ### END SOLUTION
+
+
+# %% tags=["check"]
+check(LeNet)
+
+# %% [markdown]
+# Train it, and compare it with the networks of section 1.
+
+# %% tags=["nbval-ignore-output"]
+set_seed(0)
+networks["LeNet"] = train(LeNet(), digits, epochs=6)
+for name, model in networks.items():
+    still, shifted = (accuracy(model, moved(pictures, pixels), labels) for pixels in (0, 4))
+    print(f"{name:<6}{count(model):>8,} parameters: {still:.1%}, moved by 4 pixels {shifted:.1%}")
+
+# %% [markdown]
+# Your LeNet reads the digits. And yet it loses much more than `SimpleCNN` when they move, although it is made of
+# convolutions. Look at the table above: what does it do with its last maps?
+
+# %% [markdown]
+# ## 10. What does the mean do? An ablation
+#
+# LeNet flattens its last maps, and `SimpleCNN` averages them. Is that the reason? Two networks that differ in many
+# things can't tell. An **ablation** changes one thing at a time: we give `SimpleCNN` a `Flatten` in place of the mean,
+# and leave everything else as it is. We train each version with three seeds, because a single run might be luck.
+
+# %%
+def simple_cnn(end):
+    model = SimpleCNN(width=8)
+    if end == "Flatten":  # the last maps are 32 × 4 × 4
+        model.pool, model.fc = nn.Flatten(), nn.Linear(32 * 4 * 4, 10)
+    return model
+
+def scores_of(end, seed):
+    set_seed(seed)
+    model = train(simple_cnn(end), digits, 6, seed)
+    return [accuracy(model, moved(pictures, pixels), labels) for pixels in range(5)]
+
+# %% alt="Accuracy over the shift from 0 to 4 pixels, two bands over three seeds: Flatten begins slightly higher and falls to between 0.5 and 0.7, the mean stays above 0.9" tags=["nbval-ignore-output"]
+ends = {end: np.array([scores_of(end, seed) for seed in range(3)]) for end in ("mean", "Flatten")}
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+for (end, scores), marker in zip(ends.items(), "os", strict=True):
+    ax.plot(scores.mean(0), marker=marker, label=end)
+    ax.fill_between(range(5), scores.min(0), scores.max(0), alpha=0.25)
+ax.set(xlabel="moved right, in pixels", xticks=range(5), ylabel="accuracy", ylim=(0, 1))
+ax.legend(loc="lower left")
+sns.despine()
+pd.DataFrame({end: [f"{s.mean():.3f} ({s.min():.3f} to {s.max():.3f})" for s in scores.T]
+              for end, scores in ends.items()}).rename_axis("moved by")
+
+# %% [markdown]
+# (Bands, and numbers in parentheses, go from the lowest to the highest of the three seeds.) Where nothing moves,
+# `Flatten` reads at least as well: *where* a stroke lies is useful, too. But at 4 pixels it has lost a good part of its
+# accuracy, and the mean has hardly lost any. So it is convolutions *and* the mean that make a CNN tolerate shifts. And
+# neither helps when a digit is turned, or twice as large: that has to be learned from examples (augmentation, in
+# chapter 04).
+
+# %% [markdown]
+# ## 11. How far does a unit see?
 #
 # One unit of the first layer sees 3×3 pixels. A unit of the second sees 3×3 units of the first, and so more pixels.
-# The pixels that a unit can see at all are its **receptive field**.
+# The pixels that can reach a unit at all are its **receptive field**.
 #
 # Two rules. A kernel of $k$ adds $k-1$ steps to the field. And after a stride of 2, neighbours in the map are 2
 # pixels apart in the picture, so from then on every step counts twice. That distance is called the *jump*, and
 # strides multiply it.
-#
+
+# %%
+ask("03-two-or-one")
+
+# %% [markdown]
 # **Exercise.** Write `receptive_field` for a stack of layers, first layer first. Pooling is a layer like any other.
 
 # %% tags=["exercise"]
@@ -438,83 +666,89 @@ def receptive_field(layers: list[tuple[int, int]]) -> int:
 check(receptive_field)
 
 # %% [markdown]
-# `SimpleCNN`, the network of section 1, has three stages of a 3×3 convolution and a 2×2 pooling. The squares below
-# are the fields of one unit in the middle, after each stage.
+# `SimpleCNN`, the network of section 1, has three stages of a 3×3 convolution and a 2×2 pooling. How far does a unit
+# see after each stage?
 
-# %% alt="A picture of a shape with three squares around its middle, growing from stage 1 to stage 3"
+# %%
 stage = [(3, 1), (2, 2)]
 fields = [receptive_field(stage * stages) for stages in (1, 2, 3)]
-figure, ax = plt.subplots(figsize=(3.6, 3.6), layout="constrained")
-ax.imshow(shapes[8][0].permute(1, 2, 0))
-for stages, (field, colour) in enumerate(zip(fields, ("C0", "C4", "black"), strict=True), 1):
-    corner = 31.5 - field / 2
-    ax.add_patch(box(corner, corner, field, colour))
-    label = {"color": "white", "backgroundcolor": colour, "fontsize": 7}
-    ax.text(corner, corner - 2, f"stage {stages}: {field}", **label)
-ax.set_title("receptive fields")
-_ = ax.axis("off")
+fields
 
 # %% [markdown]
-# After the first stage a unit sees a few pixels, after the third a good part of the shape. Early layers *can't* know
-# shapes: what fits into their squares is an edge, a corner, a colour. Later layers put these together.
+# After the first stage a unit sees a few pixels, after the third a good part of a digit. Early layers *can't* know
+# digits: what fits into their fields is an edge, a corner, a dot. Later layers combine these.
 #
-# Is the formula true? We can ask the network. The gradient of a unit with respect to the picture is zero for every
-# pixel that the unit can't see.
+# Is the formula right? We can ask the network. The gradient of a unit with respect to the picture is zero for every
+# pixel that the unit can't see. And where it isn't zero, its size says how much the pixel *counts*. We average that
+# over 200 pictures of noise.
 
-# %% alt="Where the gradient of one unit is not zero: a patch of pixels that fills a square, drawn in orange"
+# %% alt="Left: all pixels with a gradient, a solid square that fills the orange frame of the formula. Right: the mean size of the gradient in the same frame, bright in the middle and dark towards the frame's sides"
 set_seed(0)
-x = torch.rand(1, 1, 64, 64, requires_grad=True)
-stages = nn.Sequential(*list(SimpleCNN().eval())[:3])  # without the mean and the linear layer
-maps = stages(x)  # (1, 64, 8, 8)
-maps[0, :, 4, 4].sum().backward()  # all channels of one place
-reached = x.grad[0, 0] != 0
-
-low, high = reached.nonzero().min().item(), reached.nonzero().max().item()
-figure, ax = plt.subplots(figsize=(3.2, 3.2), layout="constrained")
-ax.imshow(reached, cmap="Greys")
-side = fields[2]
+x = torch.rand(200, 1, 64, 64, requires_grad=True)
+maps = stages(x)  # (200, 64, 8, 8), from section 8
+maps[:, :, 4, 4].sum().backward()  # all channels, at one place
+size = x.grad.abs().mean(0)[0]
 start = 4 * 8 - (1 + 2 + 4)  # 4 jumps of 8 pixels, less the padding: 1 pixel at jumps 1, 2, 4
-ax.add_patch(box(start, start, side))
-_ = ax.set_title(f"reached: pixels {low} to {high};\nthe formula: {side} wide", fontsize=9)
+figure, axes = plt.subplots(1, 2, figsize=(7, 3.3), layout="constrained")
+for ax, (title, table) in zip(axes, {"reached": size > 0, "how much it counts": size}.items(), strict=True):
+    ax.imshow(table, cmap="Greys" if title == "reached" else "viridis")
+    frame = (start - 0.5, start - 0.5), fields[2], fields[2]
+    ax.add_patch(plt.Rectangle(*frame, fill=False, color="C1", linewidth=2))
+    ax.set_title(title)
+
+# %%
+inner = size[start + 5 : start + 17, start + 5 : start + 17].sum() / size.sum()
+low, high = (size > 0).nonzero().min().item(), (size > 0).nonzero().max().item()
+print(f"reached: pixels {low} to {high}, {high - low + 1} wide; the formula: {fields[2]}")
+area = 12**2 / fields[2] ** 2
+print(f"the 12×12 pixels in the middle: {area:.0%} of the field, {inner:.0%} of the gradient")
 
 # %% [markdown]
-# Every pixel that the gradient reaches lies within the square, and the pixels touch its sides. The formula holds.
+# The formula gives the outer limit, and the network reaches it. But the pixels near the border count little: there are
+# few ways from there to the unit, and many from the middle. The **effective** receptive field is much smaller than the
+# formula says (Luo et al. 2016).
 
 # %% [markdown]
-# ## 9. Through a whole network
+# ## 12. Through a whole network
 #
-# Now look at the maps of a real network, ResNet-18, as a picture passes through. Each box is one map, drawn to scale.
-# Beneath it stands how many of them there are.
+# Now look at the maps of a real architecture, ResNet-18, as a photograph passes through. Each picture is the mean over
+# all channels of a stage. The weights are still random: we are looking at sizes, so note how large a pixel becomes.
 
-# %% alt="Six boxes, the side of which halves several times from left to right, while the number of channels grows"
+# %% alt="Six pictures of the same cat: the photograph, then maps with ever larger pixels, until only a pattern of 7 by 7 squares is left; above each the number of channels, from 3 to 512, and the size, from 224 to 7"
 from dl_course.models import resnet18
 
-x, sizes = torch.zeros(1, 3, 224, 224), {"picture": (3, 224)}
+set_seed(0)
+x = v2.functional.center_crop(v2.functional.resize(cat, [224]), [224])[None]
+maps = {"picture": x}
 with torch.no_grad():
     for name, layer in list(resnet18().named_children())[:-1]:  # without the linear layer
-        x = layer(x)
-        if name in ("conv1", "maxpool", "layer2", "layer3", "layer4"):
-            sizes[name] = (x.shape[1], x.shape[2])
-figure, axes = plt.subplots(1, 6, figsize=(10, 2.4), layout="constrained")
-for ax, (name, (channels, side)) in zip(axes, sizes.items(), strict=True):
-    ax.add_patch(plt.Rectangle((112 - side / 2, 112 - side / 2), side, side, color="C0"))
-    ax.set(xlim=(-4, 228), ylim=(-4, 228), aspect="equal")
+        maps[name] = x = layer(x)
+figure, axes = plt.subplots(1, 6, figsize=(11, 2.4), layout="constrained")
+for ax, name in zip(axes, ("picture", "conv1", "layer1", "layer2", "layer3", "layer4"), strict=True):
+    _, channels, side, _ = maps[name].shape
+    ax.imshow(maps[name][0].mean(0), cmap="gray")
     ax.set_title(f"{name}\n{channels} × {side}×{side}", fontsize=10)
     ax.axis("off")
 
 # %% [markdown]
-# From left to right there is less and less *where*, and more and more *what*. From layer to layer, the maps halve and
-# the channels double. Nearly all networks for pictures have this form.
+# From left to right there is less and less *where*, and room for more and more *what*. From one stage to the next, the
+# maps halve and the channels double. Many networks for pictures have this pyramid form, but not all: within a stage
+# nothing changes, the stem halves without doubling, and the vision transformer of section 18 keeps one size throughout.
+#
+# This is a good place for a break. You know what a convolution is and what it is good for. What follows is how to stack
+# many of them.
 
 # %% [markdown]
-# ## 10. Norms: keep the numbers in range
+# ## 13. Norms: keep the numbers in range
 #
-# Deep networks multiply many numbers, and products easily explode or vanish. A **norm** puts each layer's outputs
-# back to mean 0 and variance 1, and lets the network choose a scale and a shift of its own. The norms differ in one
-# thing only: *over which numbers* mean and variance are taken. Below, rows are samples and columns channels; cells
-# with the same number are normalised together.
+# Deep networks multiply many numbers, and products easily explode or vanish. A **norm** brings each layer's outputs
+# back to mean 0 and variance 1, and then lets the network choose a scale and a shift of its own. Norms differ in one
+# thing only: *over which numbers* mean and variance are taken. Below, rows are samples and columns are channels; cells
+# with the same number and colour are normalised together.
 
-# %% alt="Four grids of samples by channels: batch norm colours by column, layer norm by row, group norm by half rows, instance norm every cell"
+# %% alt="Four grids of 4 samples by 6 channels. Batch norm: every column has one number; layer norm: every row; group norm with 2 groups: every half row; instance norm: every cell has its own"
+from matplotlib.colors import ListedColormap
+
 samples, channels = np.indices((4, 6))
 norms = {
     "batch norm": channels,
@@ -522,14 +756,20 @@ norms = {
     "group norm, 2 groups": samples * 2 + channels // 3,
     "instance norm": samples * 6 + channels,
 }
-figure, axes = plt.subplots(1, 4, figsize=(10, 2.3), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(10, 2.2), layout="constrained")
 for ax, (name, together) in zip(axes, norms.items(), strict=True):
-    numbers(ax, together, name, cmap="tab20", vmin=0, vmax=23, alpha=0.7)
+    colours = ListedColormap(sns.husl_palette(together.max() + 1, l=0.8))
+    plots.numbers(together, ax, name, cmap=colours, vmin=0, vmax=together.max())
 
 # %% [markdown]
-# Each cell stands for all pixels of one channel of one sample. Batch norm goes over the samples: what becomes of your
-# picture then depends on the others in its batch. The rest treat every sample by itself. Let's see that. We normalise
-# a picture in company, and alone.
+# Each cell stands for all pixels of one channel of one sample. Batch norm takes its statistics over the samples: what
+# becomes of your picture then depends on the others in its batch. The rest treat every sample by itself.
+
+# %%
+ask("03-which-norm")
+
+# %% [markdown]
+# Let's see it: we normalise a picture in company, and alone.
 
 # %%
 from dl_course.models import GroupNorm1
@@ -540,31 +780,32 @@ for norm in (nn.BatchNorm2d(6), GroupNorm1(6), nn.GroupNorm(2, 6), nn.InstanceNo
     print(f"{type(norm).__name__:<15} difference {(company - alone).abs().max().item():.4f}")
 
 # %% [markdown]
-# Only batch norm cares. That is why it has two modes: in training it takes the batch, and keeps a running average; in
-# evaluation (`model.eval()`) it uses that average, so that a picture gets the same answer in any company. For very
-# small batches, take group norm.
+# Only for batch norm does company matter. That is why it has two modes. In training it uses the batch's statistics, and
+# keeps a running average of them; in evaluation (`model.eval()`) it uses that average, so that a picture gets the same
+# answer in any company. With very small batches the statistics become poor: use group norm there.
 #
-# One layer of the course goes further. `CrossModalNorm` is no standard layer: a group norm whose scale and shift
-# depend on *where a sample comes from*, say a camera or a depth sensor. So one network can serve both.
+# One layer of the course goes further. Suppose one network is to serve a camera and a depth sensor. Their pictures have
+# different contrast and brightness, and one scale and one shift can't fit both. `CrossModalNorm` is not a standard
+# layer: it is a group norm with a scale and a shift for each *modality*, that is, for each kind of source.
 
 # %%
 from dl_course.models import CrossModalNorm
 
-norm = CrossModalNorm(6, modalities=2)
+norm = CrossModalNorm(6, num_modalities=2)
 with torch.no_grad():
     norm.weight[1] = 3.0  # as if training had found it
 out = norm(batch, modality=torch.tensor([0, 0, 1, 1]))  # two pictures of each kind
 [f"{sample.std():.2f}" for sample in out]
 
 # %% [markdown]
-# The samples came with four different scales. Now each modality has one.
+# The samples came with four different scales. Now each modality has one of its own.
 
 # %% [markdown]
-# ## 11. How to begin: initialisation
+# ## 14. How to begin: initialisation
 #
 # Before training, weights are random. How large should they be? Send a signal through thirty layers, each followed by
-# a ReLU, and see what is left of it. (Linear layers, so that no edge of a picture disturbs. A convolution is one, as
-# you have seen.)
+# a ReLU, and see what is left of it. (We use linear layers, which have no edges to disturb the picture. A convolution
+# is a linear layer too, as you have seen.)
 
 # %%
 from dl_course.models import kaiming_init
@@ -583,29 +824,30 @@ def spread_after_each_layer(start):
     return [(x := layer(x)).std().item() for layer in model][1::2]
 
 # %% [markdown]
-# `spread_after_each_layer` measures how large the signal is behind every ReLU. We compare three ways to begin.
+# `spread_after_each_layer` measures how large the signal is after every ReLU. We compare three ways to begin.
 
 # %% alt="Three curves of signal size over depth, logarithmic: small weights vanish at once, PyTorch's default more slowly, Kaiming stays level"
 starts = {"Kaiming": kaiming_init, "PyTorch's default": lambda model: None}
 starts["σ = 0.01"] = tiny_weights
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-for (name, start), marker in zip(starts.items(), "osD", strict=True):
-    ax.semilogy(spread_after_each_layer(start), marker=marker, markersize=4, label=name)
+for (name, start_with), marker in zip(starts.items(), "osD", strict=True):
+    ax.semilogy(spread_after_each_layer(start_with), marker=marker, markersize=4, label=name)
 ax.set(xlabel="layer", ylabel="standard deviation")
 ax.legend()
 sns.despine()
 
 # %% [markdown]
-# With too small weights, the signal fades at every layer, by the same factor each time. PyTorch's default fades too:
-# it isn't made for ReLU. **Kaiming** initialisation is. A ReLU throws half of the signal away, so the weights get a
-# variance of $2 / n$, where $n$ is how many inputs are added up. The signal then keeps its size (He et al. 2015).
+# If the weights are too small, the signal fades at every layer, by the same factor each time. With PyTorch's default it
+# fades too: that default isn't made for ReLU. **Kaiming** initialisation is. A ReLU throws away half of the signal's
+# power, so the weights get a variance of $2 / n$, where $n$ is the number of inputs that are added up. The signal then
+# keeps its size (He et al. 2015).
 
 # %% [markdown]
-# ## 12. The residual block
+# ## 15. The residual block
 #
-# With norms and good initialisation, may we stack a hundred layers? People tried, and the deeper networks got
-# *worse*, even on the pictures they were trained on. It wasn't overfitting: they couldn't be trained. The remedy is
-# so simple that it changed the field: let each block add something to its input, instead of replacing it.
+# With norms and a good initialisation, can we stack a hundred layers? People tried, and deeper networks got *worse*,
+# even on the pictures they were trained on. So it wasn't overfitting: these networks were hard to train. The remedy is
+# so simple that it changed the field: let each block add something to its input instead of replacing it.
 #
 # $$ y = \mathrm{relu}(\mathrm{branch}(x) + x) $$
 #
@@ -615,14 +857,14 @@ sns.despine()
 #      └─ conv 3×3 ─ norm ─ relu ─ conv 3×3 ─ norm ┘
 # ```
 #
-# Where the branch has nothing to say, x passes untouched. And on the way back the gradient has a road that no weight
+# Where the branch has nothing to say, x passes through. And on the way back, the gradient has a path that no weight
 # blocks.
 #
-# The branch may change the shape: more channels, or half the size. Then x doesn't fit, and the shortcut is a 1×1
+# The branch may change the shape: more channels, or half the size. Then x doesn't fit, and the shortcut becomes a 1×1
 # convolution with the same stride, followed by a norm.
 #
-# **Exercise.** Write `ResidualBlock`. Attributes may have any name. All convolutions are without bias: the norm after
-# each has one.
+# **Exercise.** Write `ResidualBlock`. Attributes may have any name. All convolutions are without bias: the norm that
+# follows each of them has one.
 
 # %% tags=["exercise"]
 class ResidualBlock(nn.Module):
@@ -658,8 +900,55 @@ class ResidualBlock(nn.Module):
 check(ResidualBlock)
 
 # %% [markdown]
-# What does the shortcut do to gradients? Here are two deep networks before training, the same but for their
-# shortcuts. For every block we draw how large the gradient is that arrives there.
+# What do shortcuts and norms buy? Another ablation. We stack 2 or 8 small blocks, *plain* or *residual*, with norms
+# and, once, without. The pictures are the digits in their original 8×8 pixels, so that it is quick.
+
+# %%
+class Block(nn.Module):
+    def __init__(self, channels, shortcut, norm):
+        super().__init__()
+        kind = nn.BatchNorm2d if norm else nn.Identity
+        conv1, conv2 = (nn.Conv2d(channels, channels, 3, padding=1, bias=not norm) for _ in "12")
+        self.branch = nn.Sequential(conv1, kind(channels), nn.ReLU(), conv2, kind(channels))
+        self.shortcut = shortcut
+
+    def forward(self, x):
+        return F.relu(self.branch(x) + x if self.shortcut else self.branch(x))
+
+def stack(depth, *how):
+    blocks = [Block(8, *how) for _ in range(depth)]
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), *blocks, *end)
+
+# %%
+ask("03-deeper-plain")
+
+# %% [markdown]
+# Each row is trained with three seeds; the range is from the lowest to the highest of them. This takes a while.
+
+# %% tags=["nbval-ignore-output"]
+variants = {"plain": (False, True), "residual": (True, True), "residual, no norm": (True, False)}
+small_digits, small_unseen = load("digits"), load("digits", "test")
+for data in (small_digits, small_unseen):
+    data.images = v2.functional.resize(data.images, [8, 8])
+rows = {}
+for depth, (name, how) in [(depth, item) for depth in (2, 8) for item in variants.items()]:
+    scores = []
+    for seed in range(3):
+        set_seed(seed)
+        model = train(stack(depth, *how), small_digits, 5, seed)
+        scores.append([accuracy(model, *data.tensors()) for data in (small_digits, small_unseen)])
+    text = [f"{s.mean():.2f} ({s.min():.2f} to {s.max():.2f})" for s in np.array(scores).T]
+    rows[f"{depth} blocks, {name}"] = text
+pd.DataFrame(rows, index=["accuracy in training", "accuracy on unseen digits"]).T
+
+# %% [markdown]
+# Read the plain rows: four times as many blocks, and a *lower* accuracy, in training as well. Then the residual rows:
+# there, depth helps. And without norms, both depths learn slowly or not at all. (Five epochs are few. Given many more, the
+# losers catch up in part; what these two inventions buy is that deep networks train at all in a reasonable time.)
+#
+# What does the shortcut do to gradients? Here are two deep networks before training, the same except for their
+# shortcuts. For every block we draw the size of the gradient that arrives there.
 
 # %%
 class Plain(ResidualBlock):
@@ -676,7 +965,7 @@ def gradients(kind):
     return [gradient.norm().item() for gradient in back]
 
 # %% [markdown]
-# Both end in the same random question, so that their gradients start out alike, at the right of the picture.
+# Both end in the same random question, so that their gradients start out alike, at the right end of the figure.
 
 # %% alt="Gradient size over 24 blocks, logarithmic: steep without shortcuts, nearly level with them"
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
@@ -687,16 +976,17 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# Read it from right to left, the way gradients go. Without shortcuts, the gradient changes by a large factor on its
+# Read it from right to left, the way gradients travel. Without shortcuts, the gradient changes by a large factor on its
 # way to the first block; no single learning rate suits all of these layers. With shortcuts it changes far less.
 
 # %% [markdown]
-# ## 13. Bottlenecks and attention
+# ## 16. Bottlenecks and attention
 #
 # Very deep networks use a thriftier block, the **bottleneck**: 1×1 down to a quarter of the channels, 3×3 there, 1×1
-# up again. It has the wide maps and pays for the narrow ones.
+# up again. The expensive 3×3 convolution works on few channels. (ResNeXt splits that convolution into *groups* that
+# don't see each other, and spends what it saves on width: `groups=32, width_per_group=4` in the course's `resnet50`.)
 #
-# Another idea: not every channel matters for every picture. **Squeeze and excitation** (SE) lets the network weigh
+# Another idea: not every channel matters for every picture. **Squeeze and excitation** (SE) lets the network weight
 # them. *Squeeze*: each channel becomes one number, its mean over all pixels. *Excite*: a linear layer to a few hidden
 # units, ReLU, a linear layer back, and a sigmoid give each channel a weight between 0 and 1. All of its pixels are
 # multiplied by it.
@@ -730,13 +1020,13 @@ class SqueezeExcite(nn.Module):
 check(SqueezeExcite)
 
 # %% [markdown]
-# Many versions of SE divide without the "at least one": with few channels, nothing is left of their hidden layer, and
-# the block weighs all pictures alike, without an error. (The course's own `SEBlock` has 1×1 convolutions in place of
-# the linear layers. On a map of one pixel the two are the same, and your check accepts both.)
+# Many versions of SE leave out the "at least one": with few channels, nothing is left of their hidden layer, and the
+# block weights all pictures alike, without an error. (The course's own `SEBlock` has 1×1 convolutions in place of the
+# linear layers. On a map of one pixel the two are the same, and your check accepts both.)
 #
 # **CBAM** asks two questions: *which* channels, as SE does, and then *where*. For "which", as published, the mean and
-# the maximum of each channel pass the same small network (some versions leave the maximum out). For "where", a 7×7
-# convolution gives every pixel a weight. What do these parts cost?
+# the maximum of each channel pass through the same small network (some versions leave out the maximum). For "where", a
+# 7×7 convolution gives every pixel a weight. What do these parts cost?
 
 # %%
 from dl_course.models import CBAM, BasicBlock, Bottleneck, SEBlock
@@ -754,11 +1044,11 @@ rows = {name: (tuple(part(x).shape), f"{count(part):,}") for name, part in parts
 pd.DataFrame(rows, index=["output", "parameters"]).T
 
 # %% [markdown]
-# All keep the shape, so they can be exchanged freely. The bottleneck costs a small part of the basic block at the
-# same number of channels, and attention costs next to nothing.
+# All of them keep the shape, so they can be exchanged freely. The bottleneck costs a fraction of the basic block with
+# the same number of channels, and attention costs next to nothing.
 
 # %% [markdown]
-# ## 14. Assemble ResNet-18
+# ## 17. Assemble ResNet-18
 #
 # You have all the parts. A **ResNet** is a stem, four stages of residual blocks, a mean over what is left of the
 # picture, and a linear layer. In ResNet-18 every stage has two basic blocks:
@@ -774,29 +1064,28 @@ pd.DataFrame(rows, index=["output", "parameters"]).T
 # | `avgpool`, `flatten` | `nn.AdaptiveAvgPool2d(1)`, `nn.Flatten()` | 512 |
 # | `fc` | linear layer | 512 → classes |
 #
-# **Exercise.** Write `build_resnet18` with the course's `BasicBlock(in_channels, channels, stride)`. Names matter
-# this time: published weights come as a dictionary of names, and yours must fit. An `nn.Sequential` accepts named
-# layers, `model.conv1 = …`, and runs them in the order in which they came. `model.add_module(f"layer{stage}", …)`
-# does the same with a computed name.
+# **Exercise.** Write `build_resnet18` with the course's `BasicBlock(in_channels, channels, stride)`. Names matter this
+# time: published weights come as a dictionary of names, and yours must fit. Since the layers run one after the other,
+# a dictionary of named layers is enough: `nn.Sequential(layers)` accepts an `OrderedDict` of them. (A class with a
+# `forward`, as in section 9, is just as good.)
 
 # %% tags=["exercise"]
 def build_resnet18(num_classes: int = 1000) -> nn.Module:
     """Return ResNet-18, with torchvision's names: (N, 3, H, W) → logits (N, num_classes)."""
     ### BEGIN SOLUTION
-    model = nn.Sequential()
-    model.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-    model.bn1 = nn.BatchNorm2d(64)
-    model.relu = nn.ReLU()
-    model.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+    layers = OrderedDict(conv1=nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False))
+    layers["bn1"] = nn.BatchNorm2d(64)
+    layers["relu"] = nn.ReLU()
+    layers["maxpool"] = nn.MaxPool2d(3, stride=2, padding=1)
     inputs = 64
     for stage, channels in enumerate((64, 128, 256, 512), 1):
         first = BasicBlock(inputs, channels, stride=1 if stage == 1 else 2)
-        model.add_module(f"layer{stage}", nn.Sequential(first, BasicBlock(channels, channels)))
+        layers[f"layer{stage}"] = nn.Sequential(first, BasicBlock(channels, channels))
         inputs = channels
-    model.avgpool = nn.AdaptiveAvgPool2d(1)
-    model.flatten = nn.Flatten()
-    model.fc = nn.Linear(512, num_classes)
-    return model
+    layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = nn.Linear(512, num_classes)
+    return nn.Sequential(layers)
     ### END SOLUTION
 
 
@@ -819,9 +1108,13 @@ with torch.no_grad():
 print(f"{count(mine):,} parameters")
 
 # %% [markdown]
-# The same to the last parameter. The course's own `resnet18`, `resnet34`, `resnet50` and `resnet101` have a few
-# switches more. One is the **stem**. ImageNet's stem divides a picture's side by four before the first block. That
-# suits 224 pixels, but what is left of CIFAR's 32?
+# The same to the last parameter. The course's own `resnet18`, `resnet34`, `resnet50` and `resnet101` have a few more
+# switches. `zero_init_residual=True` starts the last norm of every branch at zero, so that each block begins as its
+# shortcut, which helps with large batches. And the **stem** can be chosen. ImageNet's stem divides a picture's side by
+# four before the first block. That suits 224 pixels, but what is left of CIFAR's 32?
+
+# %%
+ask("03-stem-of-32")
 
 # %%
 x = torch.zeros(1, 3, 32, 32)
@@ -831,56 +1124,44 @@ for stem in ("imagenet", "cifar"):
     print(f"{stem:>8}: last maps {tuple(features(x).shape[2:])}, {count(model):,} parameters")
 
 # %% [markdown]
-# A single pixel: no *where* at all, with the first stem. The second keeps the small picture whole. Both networks
-# above have CBAM in every block, by `attention="cbam"`.
+# With the first stem a single pixel is left: no *where* at all. The second doesn't shrink the small picture before the
+# blocks do. (Both networks above have CBAM in every block, by `attention="cbam"`.)
 
 # %% [markdown]
-# ## 15. Two relatives: EfficientNet and the vision transformer
+# ## 18. Two relatives: EfficientNet and the vision transformer
 #
-# **EfficientNet-B0** is made of `MBConv` blocks, where everything of this chapter meets: a 1×1 convolution *widens*,
-# a depthwise one looks at neighbours, SE weighs the channels, a 1×1 convolution narrows, and a shortcut goes around
-# it all. Its depth and width were found by a search.
+# **EfficientNet-B0** is made of `MBConv` blocks, in which everything in this chapter meets: a 1×1 convolution *widens*,
+# a depthwise one looks at neighbours, SE weights the channels, a 1×1 convolution narrows, and a shortcut goes around it
+# all. B0 was found by an automatic search. The larger ones, B1 to B7, follow by *compound scaling*: depth, width and
+# picture size grow together, in fixed proportions.
 #
-# A **vision transformer** (ViT) has no convolution but the first. It cuts the picture into patches and treats them as
-# a sentence of *tokens*. In every block each token asks all the others, and takes a mixture of their answers. The
-# shares of that mixture are the **attention**, and ours can be read.
+# A **vision transformer** (ViT) has only one convolution, the first. It cuts the picture into patches and treats them
+# as a sentence of *tokens*. In every block each token asks all the others, and takes a mixture of their answers. The
+# shares of that mixture are the **attention**, and with ours you can read them.
 
 # %%
 from dl_course.explain import attention_maps
 from dl_course.models import VisionTransformer
 
 set_seed(0)
+shapes = load("shapes")
 vit = VisionTransformer(image_size=64, patch_size=8, depth=4, embed_dim=64, num_heads=4)
-picture = shapes[8][0][None]  # (1, 3, 64, 64)
-attention = attention_maps(vit, picture)
+attention = attention_maps(vit, shapes[8][0][None])
 print(f"{len(attention)} blocks; (N, heads, tokens, tokens) = {tuple(attention[0].shape)}")
 print("rows sum to one:", torch.allclose(attention[0].sum(-1), torch.ones(1)))
+shares = attention[-1][0, :, 0] * 65  # of the class token; 1 is an even share
+print(f"shares of the class token, times 65: {shares.min():.2f} to {shares.max():.2f}")
 
 # %% [markdown]
-# 64 patches and one token more, the *class token*, which gathers what the answer is made of. Here is where it looks,
-# in each head of the last block.
-
-# %% alt="A picture of a shape, and four grids of 8 by 8 patches with weak patterns: attention before training"
-figure, axes = plt.subplots(1, 5, figsize=(10, 2.3), layout="constrained")
-axes[0].imshow(picture[0].permute(1, 2, 0))
-axes[0].set_title("picture")
-looks = attention[-1][0, :, 0, 1:].unflatten(1, (8, 8))  # class token → patches: (heads, 8, 8)
-for head, ax in enumerate(axes[1:]):
-    shown = ax.imshow(looks[head], cmap="viridis", vmin=0, vmax=3 / 65)
-    ax.set_title(f"head {head}")
-for ax in axes:
-    ax.axis("off")
-_ = figure.colorbar(shown, ax=axes, label="share", shrink=0.8)
+# There are 64 patches and one token more, the *class token*, which gathers what the answer is made of. Before training
+# its shares are nearly even: an untrained transformer looks everywhere alike. In chapter 05b you'll look at the
+# attention of trained networks.
 
 # %% [markdown]
-# All shares are near $1/65$: an untrained transformer looks everywhere alike. In chapter 05b you'll read maps of
-# trained networks.
-
-# %% [markdown]
-# ## 16. A network from a name
+# ## 19. A network from a name
 #
-# Experiments shouldn't need new code for each network. The course keeps a **registry**: names, and what builds them.
-# A configuration is then a plain dictionary, and can live in a file.
+# An experiment shouldn't need new code for each network. The course keeps a **registry** of names and what they build.
+# A configuration is then a plain dictionary, and can be kept in a file.
 
 # %%
 from dl_course.models import MODELS
@@ -891,7 +1172,7 @@ print(MODELS)
 print(f"{type(model).__name__}, {count(model):,} parameters")
 
 # %% [markdown]
-# Misspellings are refused, and by name: a typo that is silently ignored can cost a night of training.
+# Misspellings are refused by name: a typo that is silently ignored can cost a night of training.
 
 # %%
 for config in ({"name": "resnet81"}, {"name": "resnet18", "num_clases": 10}):
@@ -901,9 +1182,9 @@ for config in ({"name": "resnet81"}, {"name": "resnet18", "num_clases": 10}):
         print(error)
 
 # %% [markdown]
-# ## 17. What does a network cost?
+# ## 20. What does a network cost?
 #
-# A well-known tool prints a network's layers as a table, **torchsummary**. Here is the MLP of section 1.
+# A well-known tool prints a network's layers as a table: **torchsummary**. Here is the MLP of section 1.
 
 # %%
 import torchsummary
@@ -911,16 +1192,18 @@ import torchsummary
 torchsummary.summary(SimpleNet(), (1, 28, 28), device="cpu")
 
 # %% [markdown]
-# A good table. You can check each line by hand: a linear layer has inputs × outputs weights, and as many biases as
+# A useful table. You can check each line by hand: a linear layer has inputs × outputs weights, and as many biases as
 # outputs.
 #
-# But know its limits. Here is a network that uses one layer four times over.
+# But know its limits. Here is a network that uses one layer four times.
 
 # %%
 class Again(nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.again, self.last = nn.Linear(3, 7), nn.Linear(7, 7), nn.Linear(7, 5)
+        self.first = nn.Linear(3, 7)
+        self.again = nn.Linear(7, 7)
+        self.last = nn.Linear(7, 5)
 
     def forward(self, x):
         x = self.first(x)
@@ -933,7 +1216,7 @@ print("The truth:", count(Again()))
 
 # %% [markdown]
 # It counted the reused layer at every call. It fails in other ways on LSTMs, on transformers, and on networks that
-# return dictionaries. The course's own `summary` counts each parameter once and the work at each call.
+# return dictionaries. The course's own `summary` counts each parameter once, and the work at each call.
 
 # %%
 from dl_course.models import summary
@@ -944,12 +1227,17 @@ summary(Again(), (3,))
 # There are three costs, and they are three different things:
 #
 # - **parameters** are what you store and download
-# - **MACs**, multiply-and-accumulate operations, are the work for one picture
-# - **bytes** are what the layers put out for one picture. In training all of it is kept, for the way back
-#
-# Where do they sit in a ResNet-18?
+# - **MACs**, multiply-accumulate operations, are the work for one picture
+# - **bytes** are the outputs of all layers for one picture. In training, nearly all of them are kept for the backward
+#   pass
 
-# %% alt="Bars over the layers of ResNet-18: parameters lie mostly in layer4, work is spread evenly, memory lies mostly in front"
+# %%
+ask("03-where-parameters")
+
+# %% [markdown]
+# Where are they in a ResNet-18?
+
+# %% alt="Three bars for each layer of ResNet-18: most parameters are in layer4, the work is spread over layer1 to layer4, and most of the memory is in conv1 and layer1"
 table = summary(resnet18(), (3, 224, 224), depth=1)
 costs = pd.DataFrame(table)[["parameters", "macs", "bytes"]].astype(float)
 layers = ["conv1", "layer1", "layer2", "layer3", "layer4", "fc"]
@@ -963,11 +1251,11 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# The parameters sit at the end, where there are many channels. The work is spread evenly: when maps halve and
-# channels double, it stays the same. The memory sits towards the beginning, where the maps are large. So when memory
-# runs out, smaller pictures help; when the file is too large, fewer channels do.
+# Most parameters are at the end, where there are many channels. The work is spread over the four stages: when maps
+# halve and channels double, it stays about the same. Most of the memory is used near the beginning, where the maps are
+# large. So when memory runs out, smaller pictures help; when the file is too large, fewer channels do.
 #
-# Now compare whole networks, at the same size of picture.
+# Now compare whole networks, at the same picture size.
 
 # %%
 names = ("simplecnn", "tinyresnet", "resnet18", "resnet50", "efficientnet_b0")
@@ -983,14 +1271,14 @@ for name in names:
 pd.DataFrame(costs).T.round(2)
 
 # %% [markdown]
-# The columns don't agree. EfficientNet-B0 has less work than ResNet-18, and yet needs more memory, for its wide,
-# cheap layers. The right question is never "how large is it?" but "what are you short of?"
+# The columns don't agree. EfficientNet-B0 does less work than ResNet-18 and yet needs more memory, for its wide, cheap
+# layers. The right question is never "how large is it?" but "what are you short of?"
 
 # %% [markdown]
-# ## 18. A network that sees shapes
+# ## 21. A network that sees shapes
 #
-# At last we train. The pictures are the course's `shapes`: ten kinds, each on textured ground among strokes and dots.
-# The network is `TinyResNet`: a stem and three residual blocks.
+# Finally, a network for colour pictures. They are the course's `shapes`: ten kinds, each on a textured background among
+# strokes and dots. The network is `TinyResNet`: a stem and three residual blocks.
 
 # %% alt="Ten small pictures, one of each class, each with its name above it"
 figure, axes = plt.subplots(1, 10, figsize=(11, 1.6), layout="constrained")
@@ -1007,57 +1295,57 @@ model = TinyResNet()
 summary(model, (3, 64, 64), depth=1)
 
 # %% [markdown]
-# Fewer parameters than the MLP of section 17 has. The next cell takes the longest of this chapter. Meanwhile, guess:
-# how many of the pictures that it has never seen will it name rightly? By chance it would be one in ten.
+# It has fewer parameters than the MLP of section 20. Training it well takes a few minutes, so we load weights that the
+# course has trained. Guess before you run: how many of the pictures that it has never seen will it name correctly?
+# Chance alone gives one in ten.
 
 # %% tags=["nbval-ignore-output"]
-model = train(model, shapes, epochs=5)
-validation = load("shapes", "val")
-pictures, labels = validation.tensors()
+from dl_course.models import model_card, trained
+
+model, about = trained("tinyresnet-shapes").to(device), model_card("tinyresnet-shapes")
+normalize = v2.Normalize(**about["normalize"])  # as in its training
+pictures, labels = load("shapes", "test").tensors()
 with torch.no_grad():
-    logits = torch.cat([model(part.to(device)).cpu() for part in pictures.split(250)])
-probabilities = logits.softmax(1)
+    probabilities = model(normalize(pictures).to(device)).softmax(1).cpu()
 predicted = probabilities.argmax(1)
-print(f"right on {(predicted == labels).float().mean():.1%} of {len(labels):,} unseen pictures")
+right = (predicted == labels).float().mean()
+error = (right * (1 - right) / len(labels)) ** 0.5
+print(f"trained for {about['epochs']} epochs")
+print(f"right on {right:.1%} ± {2 * error:.1%} of {len(labels):,} unseen pictures")
 
 # %% [markdown]
-# Far above chance, after a few looks at every picture. What does it get wrong? Each row below is a kind, each column
-# what the network called it. Look for the brightest field off the diagonal.
+# Far above chance. (The ± is two standard errors: how far the choice of these pictures may have moved the figure.) What
+# does it get wrong? Each row below is a kind, each column what the network called it. Look for large numbers off the
+# diagonal.
 
-# %% alt="A ten by ten table of true against predicted kinds, bright along the diagonal" tags=["nbval-ignore-output"]
+# %% alt="A ten by ten table of true against predicted kinds, with large numbers along the diagonal" tags=["nbval-ignore-output"]
 table = torch.bincount(labels * 10 + predicted, minlength=100).view(10, 10)
-figure, ax = plt.subplots(figsize=(6, 4.6), layout="constrained")
-names = validation.classes
-ticks = {"xticklabels": names, "yticklabels": names}
-sns.heatmap(table.numpy(), annot=True, fmt="d", cmap="viridis", ax=ax, **ticks)
-_ = ax.set(xlabel="predicted", ylabel="true")
+_ = plots.confusion_matrix(table, shapes.classes)
 
 # %% [markdown]
 # And these are the mistakes that it was surest of.
 
-# %% alt="Eight pictures that the network misnamed, with the true name, the given name, and how sure it was" tags=["nbval-ignore-output"]
-sure = probabilities.amax(1)
+# %% alt="Eight pictures in two rows that the network got wrong; above each the true kind, and below it the wrong one with its probability" tags=["nbval-ignore-output"]
+sure, names = probabilities.amax(1), shapes.classes
 mistakes = (predicted != labels).nonzero().flatten()
 worst = mistakes[sure[mistakes].argsort(descending=True)[:8]]
-figure, axes = plt.subplots(1, 8, figsize=(11, 2), layout="constrained")
-for ax, index in zip(axes, worst.tolist(), strict=False):
-    ax.imshow(pictures[index].permute(1, 2, 0))
-    given = f"{names[predicted[index]]} ({sure[index]:.0%})"
-    ax.set_title(f"{names[labels[index]]}\nnot {given}", fontsize=8)
-for ax in axes:
-    ax.axis("off")
+titles = [
+    f"{names[labels[i]]}\nnot {names[predicted[i]]} ({sure[i]:.0%})" for i in worst.tolist()
+]
+_ = plots.image_grid(pictures[worst], titles, columns=4)
 
 # %% [markdown]
-# Would you have known them all? Always look at the mistakes: they tell more than the accuracy. Chapter 04 trains this
-# network properly, and chapter 05b asks *where it looked*.
+# Would you have known them all? Always look at the mistakes: they say more than the accuracy. Chapter 04 explains every
+# line of the training, and chapter 05b asks *where a network looks*.
 
 # %% [markdown]
 # ## Summary
 #
-# - A convolution looks through a small window, with the same weights everywhere. When the picture moves, its maps move along.
+# - Two wishes, *the same everywhere* and *only nearby*, turn a linear layer into a convolution.
+# - Convolutions are equivariant up to stride and padding; it is the mean at the end that makes a CNN (nearly) invariant to shifts.
+# - A network is a class: layers in `__init__`, the way through them in `forward`.
 # - Output size: room // stride + 1. Receptive field: every kernel adds (kernel − 1) jumps; strides multiply the jump.
-# - Deeper in a network there is less *where* and more *what*.
-# - Norms and Kaiming initialisation keep the signal's size, shortcuts keep the gradient's.
+# - Norms and Kaiming initialisation keep the signal's size, shortcuts keep the gradient's: together they make depth pay.
 # - Parameters, work and memory are three different costs, and sit in different places.
 # - Published weights fit where names and shapes are the published ones.
 #
@@ -1070,7 +1358,9 @@ progress("03")
 # ## Further reading
 #
 # - Dumoulin, Visin: *A guide to convolution arithmetic for deep learning*, 2016, with pictures of every case
+# - LeCun, Bottou, Bengio, Haffner: *Gradient-Based Learning Applied to Document Recognition*, 1998: LeNet-5
 # - He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, 2016; and *Delving Deep into Rectifiers*, 2015
+# - Luo et al.: *Understanding the Effective Receptive Field in Deep CNNs*, 2016. Xie et al.: *ResNeXt*, 2017
 # - Hu et al.: *Squeeze-and-Excitation Networks*, 2018. Woo et al.: *CBAM*, 2018
 # - Wu, He: *Group Normalization*, 2018. Chollet: *Xception*, 2017. Tan, Le: *EfficientNet*, 2019
 # - Dosovitskiy et al.: *An Image is Worth 16x16 Words*, 2021

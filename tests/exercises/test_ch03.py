@@ -231,6 +231,89 @@ def test_the_receptive_field_is_what_a_gradient_reaches(seed):
     assert (x.grad != 0).sum().item() <= _field(layers) == 1 + x.grad[0, 0].nonzero().max().item()
 
 
+# LeNet ---------------------------------------------------------------------------------------------------
+
+
+class Reads(nn.Module):
+    """A right answer, in parts that a wrong one replaces."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        self.out = nn.Linear(84, classes)
+        self.body = nn.Sequential(nn.Linear(400, 120), self.act(), nn.Linear(120, 84), self.act())
+        first = nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), self.pool()
+        self.eyes = nn.Sequential(*first, nn.Conv2d(6, 16, 5), nn.ReLU(), self.pool())
+
+    def act(self):
+        return nn.ReLU()
+
+    def pool(self):
+        return nn.MaxPool2d(2)
+
+    def forward(self, x):
+        return self.out(self.body(self.eyes(x).flatten(1)))
+
+
+right("LeNet")(Reads)
+
+
+@right("LeNet")
+class _(nn.Sequential):
+    """One layer after another, pooled before the ReLU, which is the same."""
+
+    def __init__(self, classes=10):
+        eyes = nn.Conv2d(1, 6, 5, 1, 2), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2)
+        rest = nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, classes)
+        super().__init__(*eyes, nn.ReLU(), nn.Flatten(), *rest)
+
+
+@wrong("LeNet", "take the maximum")
+class _(Reads):
+    def pool(self):
+        return nn.AvgPool2d(2)
+
+
+@wrong("LeNet", "missing between the linear layers")
+class _(Reads):
+    def act(self):
+        return nn.Identity()
+
+
+@wrong("LeNet", "missing after the convolutions")
+class _(Reads):
+    def __init__(self, classes=10):
+        super().__init__(classes)
+        self.eyes[1] = self.eyes[4] = nn.Identity()
+
+
+@wrong("LeNet", "no softmax after the last layer")
+class _(Reads):
+    def forward(self, x):
+        return super().forward(x).softmax(dim=1)
+
+
+@wrong("LeNet", "logits may be negative")
+class _(Reads):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+@wrong("LeNet", "one output for each of `classes`")
+class _(Reads):
+    def __init__(self, classes=10):
+        super().__init__(1000)
+
+
+def test_lenet_without_its_padding_is_told_the_line_that_fails(home):
+    class LeNet(Reads):
+        def __init__(self, classes=10):
+            super().__init__(classes)
+            self.eyes[0] = nn.Conv2d(1, 6, 5)
+
+    result = check(LeNet)
+    assert result.status == "not yet" and "400" in str(result), result
+
+
 # SqueezeExcite -------------------------------------------------------------------------------------------
 
 

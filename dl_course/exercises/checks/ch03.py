@@ -164,6 +164,52 @@ class ReceptiveField(Exercise):
             yield {"about": about, "layers": [[draw(rng, 1, 3) * 2 + 1, stride] for stride in strides]}
 
 
+class _LeNet(nn.Module):
+    def __init__(self, classes: int, slip: str = "") -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
+        wide = 1000 if slip == "classes" else classes
+        self.linears = nn.ModuleList([nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, wide)])
+        self.slip = slip
+
+    def forward(self, x: Tensor) -> Tensor:
+        pool = F.avg_pool2d if self.slip == "average" else F.max_pool2d
+        for conv in (self.conv1, self.conv2):
+            x = pool(conv(x) if self.slip == "no relu" else F.relu(conv(x)), 2)
+        x = x.mT.flatten(1) if self.slip == "transposed" else x.flatten(1)
+        for linear in self.linears[:2]:
+            x = linear(x) if self.slip == "linear" else F.relu(linear(x))
+        x = self.linears[2](x)
+        return {"softmax": x.softmax(1), "relu": F.relu(x)}.get(self.slip, x)
+
+
+class LeNet(Exercise):
+    """LeNet-5, a whole network as a class."""
+
+    name = "LeNet"
+    hints = (
+        "Five layers: `nn.Conv2d(1, 6, 5, padding=2)`, `nn.Conv2d(6, 16, 5)`, and three `nn.Linear`.",
+        "In forward: `F.max_pool2d(F.relu(self.conv1(x)), 2)`, the same with conv2, then `x.flatten(1)`.",
+        "ReLU after each of the first two linear layers; the third one's output is returned as it is.",
+    )
+    not_allowed = ("MODELS", "SimpleCNN", "DigitNet")
+    reference = _LeNet
+    slips: ClassVar = {
+        "average": "you pooled by the mean; take the maximum of each 2×2 window",
+        "no relu": "a ReLU is missing after the convolutions",
+        "linear": "a ReLU is missing between the linear layers: without it, they are only one",
+        "softmax": "return logits: no softmax after the last layer",
+        "relu": "no ReLU after the last layer: logits may be negative",
+        "transposed": "the maps were flattened in another order: `x.flatten(1)` keeps rows together",
+        "classes": "the last layer has one output for each of `classes`",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about, classes, n in (("ten classes", 10, 2), ("another number of classes", draw(rng, 3, 8), 3)):
+            x = _normal(rng, n, 1, 28, 28)
+            yield {"about": about, "classes": classes, "x": x, "seed": draw(rng, 0, 999)}
+
+
 class _Squeeze(nn.Module):
     def __init__(self, channels: int, reduction: int, slip: str = "") -> None:
         super().__init__()

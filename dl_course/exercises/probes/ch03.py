@@ -38,6 +38,11 @@ def conv2d_by_hand(answer: Any, case: Case) -> Outputs:
 
 
 @probe
+def LeNet(answer: Any, case: Case) -> Outputs:  # noqa: N802
+    return module_outputs(answer(case["classes"]), torch.from_numpy(case["x"]), seed=case["seed"])
+
+
+@probe
 def SqueezeExcite(answer: Any, case: Case) -> Outputs:  # noqa: N802
     block = answer(case["channels"], case["reduction"])
     empty = sum(parameter.numel() == 0 for parameter in block.parameters())
