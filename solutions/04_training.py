@@ -1,22 +1,23 @@
 # %% [markdown]
-# # 04 · Training: how a network learns, and how you know that it did
+# # 04 · Training: how a network learns, and how you can tell
 #
-# Chapter 03 hid its training in ten lines. Here we open them. Training is where most of the time goes, and where most
+# Chapter 03 hid its training in ten lines. Here we open them up. Training is where most of the time goes, and where most
 # mistakes hide: hardly anything crashes. The numbers are only a little worse than they could be, and nobody tells you.
-# So for every step this chapter asks two things: what does it do, and how would I notice that it's wrong?
+# So for every step this chapter asks two questions: what does it do, and how would I notice that it's wrong?
 #
 # **You will be able to**
-# - look at data before a network does; split, augment and load them so that a run can be repeated
-# - write a training step and an evaluation that measures what it says
-# - choose an optimizer, a learning rate and a schedule, and hold overfitting back
+# - look at data before a network does; read them from your own files, split, augment and load them reproducibly
+# - write a training step, and an evaluation that measures what it claims to measure
+# - choose an optimizer, a learning rate and a schedule, and tell overfitting from learning
 # - handle rare classes, small memories and interrupted runs
 #
-# **Time:** 90 minutes. **You need:** chapters 01 to 03.
+# **Time:** about three hours with the exercises; the end of section 9 is a good place for a break.
+# **You need:** chapters 01 to 03.
 
 # %% [markdown]
 # ## 1. Look at the data first
 #
-# Before you train, look. An hour with the data saves a week with the network.
+# Before you train, look. An hour spent on the data can save a week spent on the network.
 
 # %%
 import matplotlib.pyplot as plt
@@ -25,15 +26,17 @@ import pandas as pd
 import seaborn as sns
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from dl_course import check, hint, progress, solution
+from dl_course import ask, check, hint, progress, solution
 
 sns.set_theme(style="white", palette="colorblind")
 
 # %% [markdown]
-# `describe` asks the questions that one should ask of any collection of pictures.
+# `describe` asks the questions that you should ask of any collection of pictures.
 
 # %%
 from dl_course.data import describe, load
@@ -42,9 +45,9 @@ digits, validation = load("digits"), load("digits", "val")
 describe(digits)
 
 # %% [markdown]
-# Read it line by line. One size: they fit into a batch. From 0 to 1: nobody has mixed them with bytes from 0 to 255.
-# About as many of each class, so an accuracy means what it seems to mean. No picture twice. And nothing strange, which
-# you should believe only after you have seen them.
+# Read it line by line. There is one size, so they fit into a batch. They range from 0 to 1, so nobody has mixed in bytes
+# from 0 to 255. There are about as many of each class, so accuracy means what it seems to mean. No picture occurs twice.
+# And there is nothing strange, which you shouldn't believe until you have looked.
 
 # %% alt="Thirty handwritten digits in three rows, each with its label above it, all upright and readable"
 from dl_course.plots import image_grid
@@ -53,8 +56,8 @@ names = [digits.classes[label] for label in digits.labels[:30]]
 _ = image_grid(digits.images[:30], names, columns=10)
 
 # %% [markdown]
-# Now a set with three faults, of kinds that happen every day. A picture came as a negative. Another was divided by 255
-# once too often. And three were copied, as happens when two downloads are merged.
+# Now a set with three faults of kinds that happen every day. One picture arrived as a negative. Another was divided by
+# 255 once too often. And three were copied over others, as happens when two downloads are merged.
 
 # %%
 suspect = digits.subset(torch.arange(300))
@@ -69,63 +72,120 @@ print("strange:", found.outliers)
 # %% [markdown]
 # All of them are found, by their numbers. Numbers say *where* to look; then look.
 
-# %% alt="Pictures of the found samples: a bright negative, a black square, and pairs of identical digits"
+# %% alt="Pictures of the found samples: a bright negative, a black square, and three pairs of identical digits"
 strange = [17, 41, *(index for pair in found.duplicates for index in pair)]
 _ = image_grid(suspect.images[strange], list(map(str, strange)), columns=len(strange))
 
 # %% [markdown]
-# A copy is worse than it seems. If it lies once in the training set and once in the validation set, the network is
-# asked what it has been told. So ask this, too, of every split that you are given.
+# A copy does more harm than it seems. If one is in the training set and one in the validation set, the network is
+# tested on a picture that it has been told the answer to. So check every split that you are given.
+
+# %%
+ask("04-shared")
 
 # %%
 def shared(a, b):
-    """Return how many pictures of b are in a, pixel by pixel."""
+    """Return how many pictures of b are also in a, pixel by pixel."""
     known = {picture.numpy().tobytes() for picture in a.images}
     return sum(picture.numpy().tobytes() in known for picture in b.images)
 
 shared(digits, validation), shared(suspect, digits)
 
 # %% [markdown]
-# The first number is as it should be. The second shows that the function finds what is there.
+# The first number is as it should be. The second shows that the function finds what is there: the 300 pictures, except
+# for the two that were damaged and the three that were overwritten.
 
 # %% [markdown]
 # ## 2. Your own pictures
 #
-# Pictures of your own come as files. There are two common orders: a folder for each class, or a table of names and
-# labels. Let's have both, in a folder that we throw away later.
+# Your own pictures come as files. We write some into a folder that we throw away later, one subfolder per class.
 
 # %%
 import tempfile
 from pathlib import Path
-
-from dl_course.data import CSVImageDataset, folder_per_class
 
 folder = Path(tempfile.mkdtemp())
 for index in range(40):
     picture, label = digits[index]
     (folder / f"digit {label}").mkdir(exist_ok=True)
     v2.functional.to_pil_image(picture).save(folder / f"digit {label}" / f"{index}.png")
-
-own = folder_per_class(folder, mode="L")  # "L" is grey
-print(len(own), "pictures,", own.classes[:3], "…", tuple(own[0][0].shape))
+files = sorted(folder.glob("*/*.png"))
+labels = [int(file.parent.name[-1]) for file in files]
 
 # %% [markdown]
-# The classes have the names of their folders. A table can do more: it may have other columns, and a picture may lie
-# anywhere.
+# To PyTorch, a **data set** is anything with two methods: `__len__` says how many samples there are, and
+# `__getitem__(index)` returns one of them. You derive it from `torch.utils.data.Dataset`. A million pictures don't fit
+# into memory, so a data set of files keeps only their *names*, and opens a file when it is asked for.
+#
+# **Exercise.** Write `PictureFiles`. `Image.open(file)` opens a picture, `.convert("L")` makes it grey, and
+# `v2.functional.pil_to_tensor` turns it into a tensor of bytes.
+
+# %% tags=["exercise"]
+class PictureFiles(Dataset):
+    """Grey pictures in files: item i is (float32 (1, H, W) in [0, 1], int label), read when asked for."""
+
+    def __init__(self, files: list[Path], labels: list[int]) -> None:
+        ### BEGIN SOLUTION
+        self.files = files
+        self.labels = labels
+        ### END SOLUTION
+
+    def __len__(self) -> int:
+        ### BEGIN SOLUTION
+        return len(self.files)
+        ### END SOLUTION
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        ### BEGIN SOLUTION
+        with Image.open(self.files[index]) as picture:
+            pixels = v2.functional.pil_to_tensor(picture.convert("L"))
+        return pixels / 255, self.labels[index]
+        ### END SOLUTION
+
+# %% tags=["check"]
+check(PictureFiles)
+
+# %% [markdown]
+# Everything else is done by a `DataLoader`. It chooses an order (`shuffle`), asks for the items one by one, and stacks
+# them into batches (`collate_fn`; by default, `torch.stack` for pictures). With `num_workers=4`, four processes do this
+# in advance, and `pin_memory=True` makes the copy to a graphics card faster.
 
 # %%
-files = sorted(folder.glob("*/*.png"))
+own = PictureFiles(files, labels)
+pictures, targets = next(iter(DataLoader(own, batch_size=8, shuffle=True)))
+print(len(own), "pictures; a batch:", tuple(pictures.shape), tuple(targets.shape), targets.dtype)
+
+# %% [markdown]
+# Stacking needs equal sizes. With pictures of several sizes the loader stops, and you tell it what to do: transform
+# every picture to one size, or collate in your own way.
+
+# %%
+uneven = [(torch.zeros(1, 28, 28 + extra), extra) for extra in range(3)]
+try:
+    next(iter(DataLoader(uneven, batch_size=3)))
+except RuntimeError as error:
+    print(str(error).partition(", but")[0])
+
+def padded(items):
+    width = max(picture.shape[2] for picture, _ in items)
+    pictures = [F.pad(picture, (0, width - picture.shape[2])) for picture, _ in items]
+    return torch.stack(pictures), torch.tensor([label for _, label in items])
+
+print(next(iter(DataLoader(uneven, batch_size=3, collate_fn=padded)))[0].shape)
+
+# %% [markdown]
+# The course has both common layouts ready: `folder_per_class` for folders like ours, and `CSVImageDataset` for a table of
+# file names and labels, which may have other columns too. What if a file is missing? You want to know it now, with its
+# row, and not in the middle of the night in epoch 3.
+
+# %%
+from dl_course.data import CSVImageDataset, folder_per_class
+
+print(folder_per_class(folder, mode="L").classes[:3], "…")
 table = pd.DataFrame({"file": [f"{file.parent.name}/{file.name}" for file in files]})
-table["label"] = [file.parent.name[-1] for file in files]
+table["label"] = labels
 table.to_csv(folder / "labels.csv", index=False)
 
-own = CSVImageDataset(folder / "labels.csv", mode="L")
-table.head(3)
-
-# %% [markdown]
-# What if a file is missing? You want to know it now, with its row, and not in the middle of the night, in epoch 3.
-
-# %%
 files[1].unlink()
 try:
     CSVImageDataset(folder / "labels.csv", mode="L")
@@ -135,8 +195,8 @@ except ValueError as error:
 # %% [markdown]
 # ## 3. Split once, and write it down
 #
-# A part of the data is kept from the network, to see what it does with pictures that are new to it. Which part? By
-# chance, of course. But chance can be unkind to rare classes. Here are the labels of `shapes-imbalanced`, where the
+# Part of the data is kept from the network, to see what it does with pictures that are new to it. Which part? A random
+# one, of course. But chance can be unkind to rare classes. Here are the labels of `shapes-imbalanced`, where the
 # commonest class has fifty times as many pictures as the rarest. A tenth is set aside, in two ways.
 
 # %%
@@ -147,16 +207,16 @@ labels = imbalanced.labels
 order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(4))
 chance = order[: len(labels) // 10]
 learn, keep = stratified_split(labels, (0.9, 0.1))
-parts = {"all": labels, "by chance": labels[chance], "stratified": labels[keep]}
+parts = {"all": labels, "at random": labels[chance], "stratified": labels[keep]}
 rows = {name: torch.bincount(part, minlength=10).tolist() for name, part in parts.items()}
 pd.DataFrame(rows, index=imbalanced.classes).T
 
 # %% [markdown]
-# **Stratified** means: a tenth of *every* class. By chance, a rare class gets more or less than its share, and one day
+# **Stratified** means: a tenth of *every* class. At random, a rare class gets more or less than its share, and one day
 # none at all.
 #
-# And write the split down. Tomorrow's run has to be judged on the same pictures as today's, also when somebody has
-# added new ones, or changed the seed.
+# And write the split down. Tomorrow's run has to be judged on the same pictures as today's, even if somebody has added
+# new ones or changed the seed.
 
 # %%
 save_splits(folder / "split.json", {"train": learn, "val": keep})
@@ -172,39 +232,42 @@ except ValueError as error:
 # %% [markdown]
 # ## 4. Augmentation: more pictures from the same
 #
-# A digit that is turned a little is still that digit, and for the network a new picture. **Augmentation** changes each
-# picture at random, every time it is taken. The course keeps *policies* by name; all are made of torchvision's
+# A digit that is turned a little is still that digit, and for the network it is a new picture. **Augmentation** changes
+# each picture at random every time it is used. The course keeps *policies* by name; all are made of torchvision's
 # transforms. Look at each row, and ask yourself one question: *would a person still give it the same label?*
 
-# %% alt="Five rows, one a policy: a 7 and an arrow, each as it was and in three altered copies: turned, mirrored, blotted, recoloured"
+# %% alt="Five rows, one for each policy: a 6 and an arrow, each as it was and in three altered copies: turned, mirrored and shifted, partly blotted out, recoloured, and strongly distorted"
 from dl_course.data import TRANSFORMS
 from dl_course.runtime import set_seed
 
 set_seed(0)
 shapes = load("shapes")
-seven = digits.images[digits.labels == 7][3] / 255
-seven = v2.functional.resize(seven, [64, 64])
+six = digits.images[digits.labels == 6][17] / 255
+six = v2.functional.resize(six, [64, 64])
 arrow = shapes.images[shapes.labels == shapes.classes.index("arrow")][3] / 255
 pictures, titles = [], []
 for policy in ("wobble", "flip-shift", "erase", "color", "trivial"):
-    for picture in (seven, arrow):
+    for picture in (six, arrow):
         pictures += [picture, *(TRANSFORMS.build(policy)(picture) for _ in range(3))]
         titles += [policy, "", "", ""]
 figure, ax = plt.subplots(figsize=(9, 6.4), layout="constrained")
 _ = image_grid(pictures, titles, ax, columns=8)
 
 # %% [markdown]
-# A mirrored arrow is still an arrow. A mirrored 7 isn't a 7: whoever trains on such pictures teaches nonsense. New
-# colours do a shape no harm; if the question were "which bird is it?", they would. No policy is good or bad. It is
-# *reasonable* for a question, or it isn't.
+# A mirrored arrow is still an arrow. A mirrored 6 isn't a 6, and training on it teaches nonsense. New colours do no harm
+# to a shape; if the question were "which bird is it?", they would. No policy is good or bad in itself. It is *reasonable*
+# for a question, or it isn't.
 #
-# One rule has no exception: augment what you learn from, never what you judge by.
+# One rule: augment what you learn from, not what you judge by. A validation figure over randomly altered pictures is
+# itself random, and answers another question. (There is a method that alters test pictures on purpose, *test-time
+# augmentation*: it averages the answers to several altered copies. That is a way to predict, not to measure; section 13
+# tries it out.)
 
 # %% [markdown]
-# ## 5. A loader: fast, and the same again
+# ## 5. A loader: fast, and reproducible
 #
 # The **loader** cuts the data into batches, in a new order every epoch. It should be possible to repeat a run. So the
-# order has to depend on a seed, and on the epoch, and on nothing else.
+# order has to depend on a seed and on the epoch, and on nothing else. The course's `loader` guarantees that.
 
 # %%
 from dl_course.data import loader
@@ -218,9 +281,9 @@ print("once more: ", first_labels(other))
 print("epoch 1:   ", first_labels(one))
 
 # %% [markdown]
-# The same seed gives the same order, and every epoch has its own. For augmented pictures we ask for more: each
-# *picture* must come out the same, too, no matter how many worker processes share the work. (Ordinary loaders fail
-# here: their random numbers depend on which worker got which batch.)
+# The same seed gives the same order, and every epoch has its own. For augmented pictures we ask for more: each *picture*
+# must come out the same, too, no matter how many worker processes share the work. (A plain `DataLoader` fails here: its
+# random numbers depend on which worker got which batch.)
 
 # %%
 augmented = load("digits", transform="wobble").subset(torch.arange(96))
@@ -230,8 +293,8 @@ print("the same pictures:", all(torch.equal(a[0], b[0]) for a, b in pairs))
 del shared_out, pairs  # and with them the two processes
 
 # %% [markdown]
-# Is it fast? PyTorch's own `DataLoader` fetches pictures one at a time. Ours does that too, where it must. But pictures
-# in memory it takes a batch at a time, as one slice.
+# Is it fast? A plain `DataLoader` fetches pictures one at a time. Ours does too, where it must. But if the pictures are
+# in memory, it takes each batch as one slice.
 
 # %% tags=["nbval-ignore-output"]
 from time import perf_counter
@@ -242,30 +305,45 @@ def seconds(batches):
         pass
     return perf_counter() - start
 
-each = torch.utils.data.DataLoader(digits, 64, shuffle=True)
+each = DataLoader(digits, 64, shuffle=True)
 sliced = loader(digits, 64, shuffle=True)
 times = [(seconds(each), seconds(sliced)) for _ in range(5)]
 ratio = np.median([slow / fast for slow, fast in times])
 print(f"an epoch of slices is {ratio:.0f} times as fast as one of single pictures")
 
 # %% [markdown]
-# For large networks this is nothing. For small ones, loading can take longer than learning. Measure before you blame
+# For large networks this hardly matters. For small ones, loading can take longer than learning. Measure before you blame
 # the network.
 
 # %% [markdown]
 # ## 6. One step of training
 #
-# Now the loop. Its heart is a step that you know from chapter 02, where you wrote each of its gradients. PyTorch finds
+# Now the loop. Its heart is a step that you know from chapter 02, where you derived each gradient yourself. PyTorch finds
 # them for you. What is left is the order:
 #
-# 1. the model goes into training mode, so that dropout and batch norm behave as they should here
-# 2. forward: logits, and from them the loss
-# 3. the gradients of the batch before are forgotten: they are set to zero
+# 1. put the model into training mode, because some layers behave differently there
+# 2. forward: compute the logits, and from them the loss
+# 3. clear the gradients of the previous batch: set them to zero
 # 4. backward: every parameter gets its gradient
-# 5. the optimizer moves every parameter
+# 5. let the optimizer move every parameter
 #
-# **Exercise.** Write `train_step`. It returns the loss as a plain number. A loss *tensor* remembers how it came about,
-# with all layers' outputs; whoever collects loss tensors in a list fills the memory.
+# Which layers know a mode? Batch norm, as chapter 03 showed, and **dropout**. In training, dropout sets a random share
+# $p$ of its inputs to zero, so that no unit can rely on another. In evaluation it does nothing. So that the next layer
+# gets inputs of the same size in both modes, the survivors are multiplied by something in training. By what?
+
+# %%
+ask("04-dropout-scale")
+
+# %%
+set_seed(0)
+dropout, ones = nn.Dropout(p=0.5), torch.ones(8)
+print("training:  ", dropout(ones))
+print("evaluation:", dropout.eval()(ones))
+print(f"mean of many in training: {dropout.train()(torch.ones(100_000)).mean():.2f}")
+
+# %% [markdown]
+# **Exercise.** Write `train_step`. It returns the loss as a plain number. A loss *tensor* remembers how it was computed,
+# with all layers' outputs; collect such tensors in a list, and they fill up the memory.
 
 # %% tags=["exercise"]
 def train_step(
@@ -285,8 +363,7 @@ def train_step(
 check(train_step)
 
 # %% [markdown]
-# Why must gradients be forgotten? Because `backward()` *adds* to what is there. Let's see what becomes of a training
-# that forgets to forget. The network is `SimpleCNN` of chapter 03, at half its width.
+# That is all you need for a first training. The network is the `SimpleCNN` of chapter 03.
 
 # %%
 from dl_course.models import SimpleCNN
@@ -296,42 +373,65 @@ device = pick_device()
 
 def new_model(seed=0, **options):
     set_seed(seed)
-    return SimpleCNN(width=8, **options).to(device)
+    return SimpleCNN(**({"width": 8} | options)).to(device)
 
 def on_device(batches):
     return ((x.to(device), y.to(device)) for x, y in batches)
 
+def losses_of(model, optimizer, epochs):
+    batches = loader(digits, 64, shuffle=True)
+    steps = (batch for _ in range(epochs) for batch in on_device(batches))
+    return [train_step(model, optimizer, x, y) for x, y in steps]
+
+# %% tags=["nbval-ignore-output"] alt="Loss over 100 steps of one training: it falls quickly from above 2, then slowly and with small jumps, to about 0.1"
+model = new_model()
+losses = losses_of(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), epochs=5)
+figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+ax.plot(losses)
+ax.set(xlabel="step", ylabel="loss", ylim=(0, None))
+sns.despine()
+print(f"loss of the first step {losses[0]:.2f}, mean of the last twenty {np.mean(losses[-20:]):.2f}")
+
+# %% [markdown]
+# It starts near $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly. It jumps a
+# little because every step sees another batch. That is what a healthy training looks like.
+#
+# Why must gradients be cleared? Because `backward()` *adds* to what is there.
+
+# %%
+ask("04-zero-grad")
+
 # %% tags=["nbval-ignore-output"] alt="Loss over steps of two trainings: the ordinary one falls, the one without zero_grad stays high"
-figure, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 for name, style in (("as it should be", "-"), ("without zero_grad", ":")):
     model = new_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     if name != "as it should be":
         optimizer.zero_grad = lambda: None  # does nothing
-    batches, losses = loader(digits, 64, shuffle=True), []
-    for _ in range(3):
-        losses += [train_step(model, optimizer, x, y) for x, y in on_device(batches)]
-    ax.plot(losses, style, label=name)
+    ax.plot(losses_of(model, optimizer, epochs=3), style, label=name)
 ax.set(xlabel="step", ylabel="loss", ylim=(0, None))
 ax.legend()
 sns.despine()
 
 # %% [markdown]
-# It doesn't crash, and says nothing. One would blame the data, or the network, or the learning rate. That is what makes
-# it such a good mistake.
+# It doesn't crash, and says nothing. You would blame the data, or the network, or the learning rate. That is what makes
+# it such an insidious bug.
 
 # %% [markdown]
-# ## 7. An evaluation that measures what it says
+# ## 7. An evaluation that measures what it claims to
 #
-# After every epoch we ask: how good is the network on pictures that it doesn't learn from? Four things can go wrong
-# here, and all four are silent. Look at two of them. First: batch norm and dropout have to know that this is no
-# training. Below, the same trained network is asked about the same pictures, in both modes, in batches of several
-# sizes.
+# After every epoch we ask: how good is the network on pictures that it doesn't learn from? Five things can go wrong here,
+# and all of them are silent. First: batch norm and dropout have to know that this isn't training. Below, the same trained
+# network is shown the same pictures in both modes, in batches of several sizes.
+
+# %%
+ask("04-batches-of-two")
 
 # %%
 model, train_loader = new_model(), loader(digits, 64, shuffle=True)
-for rate in (0.01, 0.01, 0.01, 0.001):  # why the last one is smaller, section 12 will say
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+for rate in (0.01, 0.01, 0.01, 0.001):  # section 12 says why the last one is smaller
+    optimizer.param_groups[0]["lr"] = rate  # the optimizer stays, with its running averages
     for x, y in on_device(train_loader):
         train_step(model, optimizer, x, y)
 
@@ -352,12 +452,12 @@ rows["training mode"] = [accuracy(size, training=True) for size in sizes]
 pd.DataFrame(rows, index=[f"in batches of {size}" for size in sizes])
 
 # %% [markdown]
-# In eval mode the answer doesn't depend on the batch. In training mode it does: there, batch norm compares a picture
-# with the others of its batch, and few are poor company. Without `preserved` the network would even have taken running
-# averages from the very pictures that judge it.
+# In eval mode the answer doesn't depend on the batch. In training mode it does: batch norm compares a picture with the
+# others in its batch, and a few pictures give poor statistics. Without `preserved`, the network would even have updated
+# its running averages from the very pictures that judge it.
 #
-# Second: the last batch is often shorter. Who averages the batches' losses counts its few samples as much as all of
-# another batch. The next cell evaluates the same network on the same pictures, in batches of several sizes.
+# Second: the last batch is often smaller. If you average the batches' losses, its few samples count as much as a whole
+# batch of others. The next cell evaluates the same network on the same pictures, in batches of several sizes.
 
 # %% tags=["nbval-ignore-output"]
 model.eval()
@@ -373,22 +473,35 @@ columns = ["pictures in the last", "mean of the means", "mean of all samples"]
 pd.DataFrame(rows, index=columns).T
 
 # %% [markdown]
-# The mean of the means changes with the size of the batches, wherever the last one is shorter. The mean of all samples
-# doesn't: only that is the loss of the validation set.
+# The mean of the means changes with the batch size, wherever the last batch is smaller. The mean of all samples doesn't:
+# only that is the loss on the validation set.
 #
-# Third: without `torch.no_grad()`, PyTorch keeps every layer's output for a backward pass that never comes. And
-# fourth: who switches to eval mode and forgets to switch back trains the next epoch without dropout.
-#
-# **Exercise.** Write `evaluate`, with none of the four. Leave the model in the mode in which it came.
+# Third: without `torch.no_grad()`, PyTorch keeps every layer's output for a backward pass that never comes. Fourth: if
+# you switch to eval mode and forget to switch back, the next epoch runs without dropout. And fifth, the opposite:
+# `model.train()` switches *every* layer to training mode, even a batch norm that somebody had put into eval mode on
+# purpose, to freeze its statistics. So remember the mode of each module, and give it back.
+
+# %%
+frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+frozen[1].eval()  # on purpose
+was = frozen.training
+frozen.eval()  # … here one would evaluate …
+frozen.train(was)
+print("still frozen:", not frozen[1].training)
+
+# %% [markdown]
+# **Exercise.** Write `evaluate`, with none of the five faults. Leave every module (`model.modules()` lists them all) in
+# the mode in which it came: it is its attribute `training`.
 
 # %% tags=["exercise"]
 def evaluate(model: nn.Module, batches) -> tuple[float, float]:
-    """Return (loss, accuracy) over all samples: mean cross-entropy, and share recognised.
+    """Return (loss, accuracy) over all samples: the mean cross-entropy, and the share correct.
 
-    batches: gives (images, labels); the last one may be shorter.
+    batches: gives (images, labels); the last one may be smaller.
     """
     ### BEGIN SOLUTION
-    was, loss, hits, count = model.training, 0.0, 0, 0
+    modes = [(module, module.training) for module in model.modules()]
+    loss, hits, count = 0.0, 0, 0
     model.eval()
     with torch.no_grad():
         for images, labels in batches:
@@ -396,7 +509,8 @@ def evaluate(model: nn.Module, batches) -> tuple[float, float]:
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             hits += (logits.argmax(1) == labels).sum().item()
             count += len(labels)
-    model.train(was)
+    for module, mode in modes:
+        module.training = mode
     return loss / count, hits / count
     ### END SOLUTION
 
@@ -404,14 +518,14 @@ def evaluate(model: nn.Module, batches) -> tuple[float, float]:
 check(evaluate)
 
 # %% [markdown]
-# With a step and an evaluation you have a training. Here it is, whole.
+# A step and an evaluation make a training. Here it is, complete.
 
 # %% tags=["nbval-ignore-output"]
-model, train_loader = new_model(), loader(digits, 64, shuffle=True)
+model, train_loader = new_model(width=16), loader(digits, 16, shuffle=True)
 val_loader = loader(validation, 64)
-optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.001)
 rows = []
-for epoch in range(1, 5):
+for epoch in range(1, 4):
     losses, sizes = [], []
     for x, y in on_device(train_loader):
         losses.append(train_step(model, optimizer, x, y))
@@ -422,18 +536,20 @@ by_hand = pd.DataFrame(rows, columns=["epoch", "train_loss", "val_loss", "val_ac
 by_hand.round(3)
 
 # %% [markdown]
-# The network learns. In the first epochs the validation may lag behind the training: eval mode uses batch norm's running
-# averages, and they still remember the network as it was before.
+# The network learns. The two losses aren't measured at the same moment: the training loss is a mean over the epoch, while
+# the network was still changing, and the validation loss is taken at its end. On the other hand, eval mode uses batch
+# norm's running averages, and those lag behind. Early on, either of the two can be the lower one.
 
 # %% [markdown]
 # ## 8. The first test of any network: one batch
 #
 # Before you train for an hour, train for a second. Take a single batch, and show it to the network again and again. It
-# must learn it by heart: the loss goes to zero. If it doesn't, something is broken, and more data won't mend it.
+# must learn it by heart: the loss goes to zero. If it doesn't, something is broken, and more data won't fix it.
 #
-# Here are one healthy training and three sick ones. In the first sick one, the optimizer was made for another network.
-# In the second, the network ends in a softmax, as many first networks do, though `cross_entropy` does one already. In
-# the third, the labels are shuffled anew at every step, as happens when pictures and labels are shuffled apart.
+# Here are one healthy training and three faulty ones. In the first faulty one, the optimizer was made for another
+# network. In the second, the network ends in a softmax, as many first networks do, although `cross_entropy` applies one
+# already. In the third, the labels are shuffled anew at every step, as happens when pictures and labels are shuffled
+# separately.
 
 # %%
 few, truth = digits.tensors(slice(0, 16))
@@ -451,7 +567,10 @@ def one_batch(fault=""):
         losses.append(train_step(model, optimizer, few, labels))
     return losses
 
-# %% tags=["nbval-ignore-output"] alt="Loss over 50 steps on one batch: the healthy training falls to zero, three sick ones stay far above it"
+# %%
+ask("04-softmax-floor")
+
+# %% tags=["nbval-ignore-output"] alt="Loss over 50 steps on one batch: the healthy training falls to zero, three faulty ones stay far above it"
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 faults = ("", "optimizer of another", "two softmaxes", "shuffled labels")
 for fault, style in zip(faults, ("-", "--", "-.", ":"), strict=True):
@@ -461,39 +580,39 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# The healthy one is done within a few dozen steps. None of the others gets there. One second, and three bugs less.
-# Make it a habit.
+# The healthy one is done within a few dozen steps. None of the others gets there. One second, and three kinds of bug are
+# ruled out. Make it a habit.
 
 # %% [markdown]
 # ## 9. The same, with a Trainer
 #
-# Your loop is short because it can do little. A real one also moves the schedule, clips gradients, writes checkpoints,
-# stops in time, and stays readable. The course's `Trainer` is such a loop, built from parts that you may use without
-# it. Look into it once: `Trainer??` shows its source, and its heart is a page long. (Long trainings show a progress
-# bar. Those below take seconds, so we switch it off.)
+# Your loop is short because it does little. A real one also moves the schedule, clips gradients, writes checkpoints,
+# stops in time, and stays readable. The course's `Trainer` is such a loop, built from parts that you can also use without
+# it. Read it once: `Trainer??` shows its source, and the core is a page long. (Long trainings show a progress bar. Those
+# below take seconds, so we switch it off.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course import training
 from dl_course.training import Trainer
 
-model = new_model()
-optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+model = new_model(width=16)
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.001)
 parts = {"loss_fn": F.cross_entropy, "optimizer": optimizer, "progress": False}
-trainer = Trainer(model, loader(digits, 64, shuffle=True), val_loader, **parts)
-history = trainer.fit(epochs=4)
+trainer = Trainer(model, loader(digits, 16, shuffle=True), val_loader, **parts)
+history = trainer.fit(epochs=3)
 history
 
 # %% [markdown]
-# `history` shows itself as a table, and draws itself. Is it the loop that you wrote? Same start, same order of the
-# data: then the losses must be the same.
+# `history` displays itself as a table, and can draw itself. Is it the loop that you wrote? With the same start and the
+# same order of the data, the losses must be the same.
 
-# %% tags=["nbval-ignore-output"] alt="Two panels over epochs: training and validation loss fall, training and validation accuracy rise"
+# %% tags=["nbval-ignore-output"] alt="Two panels over three epochs: training and validation loss fall, training and validation accuracy rise"
 _ = history.plot()
 difference = (history.epochs["val_loss"] - by_hand["val_loss"]).abs().max()
 print(f"by hand and by Trainer differ by at most {difference:.1g}")
 
 # %% [markdown]
-# And it looks after you. Here are three mistakes that cost others an evening. What does it say?
+# And it looks after you. Here are three mistakes that have cost others an evening. What does it say?
 
 # %%
 wrong_labels = [(few, truth + 1)]
@@ -509,10 +628,28 @@ for name, mistake in mistakes.items():
         print(f"{name}:\n  {error}\n")
 
 # %% [markdown]
-# ## 10. Optimizers by name
+# This is a good place for a break. You can train and measure. What follows is how to do it well.
+
+# %% [markdown]
+# ## 10. Optimizers
 #
-# Chapter 02 built momentum and Adam by hand. In practice, an optimizer is a name in a configuration, and so is a
-# schedule (section 12). The next cell makes a Trainer from such names; we'll use it for the rest of the chapter.
+# Chapter 02 built SGD, momentum and Adam by hand. Watch them walk: choose a surface and a method, and step. Find the
+# highest learning rate at which SGD still gets down the *ravine*, and see what momentum and Adam do at the same rate.
+# Then add noise. (Where this page isn't running, you see thirty steps of SGD.)
+
+# %% alt="The descent playground: a map of a long, narrow valley, dark where it is low, and the path of 30 steps of SGD, which jumps from side to side across the valley and then creeps along its floor" tags=["nbval-ignore-output"]
+from dl_course.widgets import DescentPlayground
+
+DescentPlayground(surface="ravine", method="sgd", rate=0.15)
+
+# %% [markdown]
+# In the ravine, one direction is steep and the other flat. SGD can't take larger steps along the floor without being
+# thrown out by the walls. Momentum adds up the small, steady steps. Adagrad divides each parameter's step by the root of
+# all its squared gradients so far, RMSprop by the root of their running mean, so that steep and flat directions get steps of
+# similar size. Adam is RMSprop with momentum.
+#
+# In practice, an optimizer is a name in a configuration, and so is a schedule (section 12). The next cell makes a Trainer
+# from such names; we use it for the rest of the chapter.
 
 # %%
 def new_trainer(
@@ -529,23 +666,20 @@ def new_trainer(
     return Trainer(model, batches, val_loader, **parts, **options)
 
 # %% [markdown]
-# Five optimizers start from the same weights, each with a learning rate that is usual for it.
+# Four optimizers start from the same weights, each with a learning rate that is usual for it, a fifth of that rate, and
+# five times as much. The table shows the training loss in the second epoch.
 
-# %% tags=["nbval-ignore-output"] alt="Training loss over steps for five optimizers: all fall, at different speeds"
-rates = {"sgd": 0.05, "rmsprop": 0.003, "adagrad": 0.03, "adam": 0.01, "adamw": 0.01}
-figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-for (name, rate), style in zip(rates.items(), ("-", "--", "-.", ":", "-"), strict=True):
-    steps = new_trainer(name, rate, decay=0.01).fit(2).steps
-    width = 3 if name == "adamw" else 1.5
-    smooth = steps["loss"].ewm(alpha=0.2).mean()
-    ax.plot(smooth, style, label=f"{name}, {rate}", linewidth=width, alpha=0.8)
-ax.set(xlabel="step", ylabel="loss, smoothed", ylim=(0, None))
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-sns.despine()
+# %% tags=["nbval-ignore-output"]
+rates = {"sgd": 0.1, "rmsprop": 0.003, "adagrad": 0.03, "adamw": 0.01}
+rows = {}
+for name, rate in rates.items():
+    losses = [new_trainer(name, rate * factor).fit(2).last["train_loss"] for factor in (0.2, 1, 5)]
+    rows[f"{name}, {rate}"] = losses
+pd.DataFrame(rows, index=["a fifth of the rate", "the rate", "five times the rate"]).T.round(2)
 
 # %% [markdown]
-# All of them learn, and their order says little: another learning rate would shuffle it. If you don't know what to
-# take, take AdamW, or SGD with momentum and a tuned rate.
+# Compare the columns with the rows: the rate matters at least as much as the name. (One seed and two epochs: don't rank
+# the names by it.) If you don't know what to take, take AdamW, or SGD with momentum and a tuned rate.
 #
 # The *W* is for weight decay: at every step, each weight also shrinks a little. Adam put the shrinking into the
 # gradient, where it is divided by the gradient's own size; AdamW keeps it apart. And not everything should shrink. A
@@ -553,31 +687,32 @@ sns.despine()
 
 # %%
 for group in new_trainer(decay=0.1).optimizer.param_groups:
-    shapes = sorted({len(parameter.shape) for parameter in group["params"]})
-    print(f"weight decay {group['weight_decay']}: tensors with {shapes} axes")
+    axes = sorted({len(parameter.shape) for parameter in group["params"]})
+    print(f"weight decay {group['weight_decay']}: tensors with {axes} axes")
 
 # %% [markdown]
 # ## 11. Which learning rate?
 #
-# No other number matters as much. So don't guess: measure. Start with a tiny rate, raise it at every step, and write
-# the loss down. First nothing happens. Then it falls. Then it explodes. Where it falls *fastest*, the rate is good.
+# No other number matters as much. So don't guess: measure. Start with a tiny rate, raise it at every step, and record
+# the loss. First nothing happens. Then it falls. Then it explodes. Where it falls *fastest*, the rate is good.
 
-# %% tags=["nbval-ignore-output"] alt="Loss over learning rate on a logarithmic axis: flat, then falling, then rising steeply; a band marks the suggestion"
+# %% tags=["nbval-ignore-output"] alt="Loss over learning rate on a logarithmic axis: level, then falling, then rising steeply; grey points for single batches, a line for the smoothed loss, and a band around the suggestion"
 from dl_course.diagnostics import find_learning_rate
 
 model = new_model()
 optimizer = training.optimizers.build("sgd", model, learning_rate=0.1)
 before = [tensor.clone() for tensor in model.state_dict().values()]
+batches = loader(digits, 64, shuffle=True)
 options = {"start": 1e-4, "end": 10, "steps": 60, "progress": False}
-curve = find_learning_rate(model, train_loader, F.cross_entropy, optimizer, **options)
+curve = find_learning_rate(model, batches, F.cross_entropy, optimizer, **options)
 _ = curve.plot()
 curve
 
 # %% [markdown]
-# The band is as telling as the line: it spans what three seeds suggested. Two rates within it are equally good, and
-# whoever says otherwise has looked at one seed only.
+# The band is as telling as the line: it spans what three seeds suggested. Within it, no rate is *known* to be better
+# than another: that would take many more runs than three.
 #
-# The finder has trained, on the way, some dozens of steps. Is the network now spoilt? It must not be.
+# On the way, the finder trained the network for some dozens of steps. Has this spoiled the network? It must not.
 
 # %%
 pairs = zip(before, model.state_dict().values(), strict=True)
@@ -585,8 +720,8 @@ print("weights as before:", all(torch.equal(old, new) for old, new in pairs))
 print("the learning rate:", optimizer.param_groups[0]["lr"])
 
 # %% [markdown]
-# Now try it, as the highest rate of a schedule that you'll meet in the next section; and beside it a tenth of it, and
-# ten times as much.
+# Now try the suggestion, as the highest rate of a schedule that you'll meet in the next section; and beside it a tenth of
+# it, and ten times as much.
 
 # %% tags=["nbval-ignore-output"]
 rows = {}
@@ -597,15 +732,15 @@ columns = ["train_loss", "val_loss", "val_accuracy"]
 pd.DataFrame(rows).T[columns].rename_axis("learning rate").round(3)
 
 # %% [markdown]
-# The suggestion isn't always the best rate of all. It's a rate that works, found in seconds. (Two epochs are very few;
+# The suggestion isn't always the best rate of all. It is a rate that works, found in seconds. (Two epochs are very few;
 # that is why none of them is good yet.)
 
 # %% [markdown]
 # ## 12. Schedules: large steps first, small ones last
 #
-# A learning rate that is right at the beginning is too large at the end. Near the valley's floor, the noise of the
-# batches throws the weights to and fro, and the larger the step, the further. You can see it without any network: one
-# number walks downhill on $x^2$, by gradients with noise.
+# A learning rate that is right at the beginning is too high at the end. Near the valley floor, the noise of the batches
+# throws the weights back and forth, and the larger the step, the further. You can see it without any network: one number
+# walks downhill on $x^2$, by gradients with noise.
 
 # %% alt="Two walks towards zero: with a constant rate it keeps jumping around zero, with a falling rate it comes to rest"
 def walk(rate_at, steps=400, x=12.0):
@@ -623,14 +758,17 @@ ax.legend(loc="upper right")
 sns.despine()
 
 # %% [markdown]
-# Both arrive quickly. The constant rate then never rests; the falling one comes to rest near the lowest point.
+# Both arrive quickly. With the constant rate x then never rests; with the falling one it comes to rest near the lowest
+# point.
 #
-# And why *warm up*? At the start, the weights are random, and Adam's averages know nothing yet. Large steps in a random
-# direction can ruin what they can't repair. So the rate first rises for a while. The most used schedule today does
-# both: a short rise on a line, then half a cosine down to 0.
+# And why *warm up*? At the start the weights are random, and Adam's running averages know nothing yet. Large steps in a
+# random direction can do lasting damage. So the rate first rises for a while. A widely used schedule does both: a short
+# linear rise, then half a cosine down to 0. **One-cycle** does the same with a long rise: nearly a third of all steps
+# up, the rest down, to a rate far below the first. Its peak can be higher than any constant rate that works. (While the rate
+# is high, it lowers the momentum.)
 #
 # **Exercise.** Write `warmup_cosine`. It returns the *factor* by which the highest learning rate is multiplied at a
-# step. While warming up it rises in equal stages, and already the first step moves: $\frac{1}{warmup + 1}$, then
+# step. During the warm-up it rises in equal steps, and the very first step already moves: $\frac{1}{warmup + 1}$, then
 # $\frac{2}{warmup + 1}$ … At step `warmup` it is 1. At step `total`, and after it, it is 0.
 
 # %% tags=["exercise"]
@@ -650,12 +788,14 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 check(warmup_cosine)
 
 # %% [markdown]
-# PyTorch takes it as it is: `LambdaLR` multiplies the optimizer's rate by what your function says. Beside it, the
-# course's schedules, by their names. The plateau schedule has no plan. It waits until the loss stands still; here, a
-# made-up loss does so from epoch 4 on, and it waits for two epochs more.
+# PyTorch takes it as it is: `LambdaLR` multiplies the optimizer's rate by what your function returns. Beside it, the
+# course's schedules, by their names. The *plateau* schedule (torch's `ReduceLROnPlateau`) has no plan: it is told a loss
+# after every epoch, and lowers the rate when that loss stands still. Here it is told a made-up loss.
 
 # %%
 from torch.optim.lr_scheduler import LambdaLR
+
+made_up = [4.0, 3.0, 2.0, *[1.0] * 9]  # after each of twelve epochs
 
 def rates_of(name, **options):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
@@ -669,63 +809,75 @@ def rates_of(name, **options):
         yield optimizer.param_groups[0]["lr"]
         optimizer.step()
         if when == "step" or step % 10 == 0:
-            plan.step(*([max(1.0, 5 - step / 10)] if when == "metric" else []))
+            plan.step(*([made_up[step // 10 - 1]] if when == "metric" else []))
 
-# %% alt="Six small panels of learning rate over epochs: stairs, half a cosine, warm-up and cosine, your own alike, one cycle up and down, and a drop after a plateau"
-shared = {"sharex": True, "sharey": True, "layout": "constrained"}
-figure, axes = plt.subplots(2, 3, figsize=(9, 4), **shared)
+# %%
+ask("04-plateau")
+
+# %% alt="Six small panels of learning rate over epochs: stairs, half a cosine, a drop after seven epochs, warm-up and cosine, your own alike, and one cycle up and down"
+panels = {"sharex": True, "sharey": True, "layout": "constrained"}
+figure, axes = plt.subplots(2, 3, figsize=(9, 4), **panels)
 names = ("step", "cosine", "plateau", "warmup-cosine", "yours", "one-cycle")
 options = {"plateau": {"patience": 2}}
 for ax, name in zip(axes.flat, names, strict=True):
     rates = list(rates_of(name, **options.get(name, {})))
     ax.plot(np.arange(120) / 10, rates, color="C1" if name == "yours" else "C0")
-    ax.set_title(name)
-figure.supxlabel("epoch")
+    ax.set(title=name, xticks=range(0, 13, 4))
+figure.supxlabel("epochs done")
 figure.supylabel("share of the highest rate")
 sns.despine()
 
 # %% [markdown]
-# Yours is `warmup-cosine`, step for step. Note *when* each one moves: most of them after every step, stairs after every
-# epoch, and plateau only when it is told a loss. A schedule that nobody steps does nothing, and says nothing. The
-# Trainer steps each one as it wants to be stepped.
+# Yours is `warmup-cosine`, step for step. Note *when* each one moves: most of them after every step, `step` after every
+# epoch, and plateau only when it is told a loss. A schedule that nobody steps does nothing, and says nothing. The Trainer
+# steps each one the way it wants to be stepped.
+#
+# Does a falling rate pay? Three schedules with the same highest rate, three seeds each.
 
 # %% tags=["nbval-ignore-output"]
 rows = {}
 for schedule in (None, "cosine", "one-cycle"):
-    rows[schedule or "constant"] = new_trainer("sgd", 0.2, schedule=schedule).fit(3).last
-pd.DataFrame(rows).T[columns].round(4)
+    runs = [new_trainer("sgd", 0.2, schedule=schedule, model=new_model(s)).fit(3) for s in range(3)]
+    losses = np.array([run.last["val_loss"] for run in runs])
+    rows[schedule or "constant"] = [losses.mean(), losses.min(), losses.max()]
+pd.DataFrame(rows, index=["mean val_loss", "lowest", "highest"]).T.round(2)
 
 # %% [markdown]
-# Look at the validation. Whoever jumps to the end is judged wherever the last jump went; sometimes that is a good place,
-# more often it isn't. A falling rate lets the network settle first, and the running averages of its norms with it.
+# At a constant rate, the result depends on where the last noisy step happened to land, and on running averages of norms
+# that lag behind weights which still move fast. A falling rate lets both settle. Look at the ranges, too: where they
+# overlap, three seeds don't decide.
 
 # %% [markdown]
 # ## 13. Learned, or learned by heart?
 #
-# Let's bring about the trouble that all of this is to prevent. We take the multi-layer perceptron of chapter 03, which
-# has more than a hundred thousand weights, and give it only a few pictures to learn from. Forty times.
+# Now let's provoke the trouble that all of this is meant to prevent. We take the multi-layer perceptron of chapter 03,
+# which has more than a hundred thousand weights, and give it only a few pictures to learn from, forty times. The rest
+# of the training pictures serve to judge it.
 
-# %% tags=["nbval-ignore-output"] alt="Two panels over epochs: training loss goes to zero while validation loss falls and rises again; training accuracy is perfect, validation accuracy lower"
+# %% tags=["nbval-ignore-output"] alt="Two panels over epochs: training loss goes to zero while validation loss falls and then rises slowly; training accuracy is perfect, validation accuracy lower"
 from dl_course.models import SimpleNet, add_dropout
 
-small = digits.subset(stratified_split(digits.labels, (0.05, 0.95))[0])
-few_batches = loader(small, 32, shuffle=True)
+def few_and_rest(seed):
+    few, rest = stratified_split(digits.labels, (0.05, 0.95), seed=seed)
+    return digits.subset(few), digits.subset(rest)
 
-def new_mlp():
-    set_seed(0)
+def new_mlp(seed=0):
+    set_seed(seed)
     return SimpleNet().to(device)
 
-plain = new_trainer(model=new_mlp(), batches=few_batches).fit(40)
-print(f"{len(small)} pictures to learn from, {len(validation)} to judge by")
+small, rest = few_and_rest(0)
+val_loader = loader(rest, 400)
+plain = new_trainer(model=new_mlp(), batches=loader(small, 32, shuffle=True)).fit(40)
+print(f"{len(small)} pictures to learn from, {len(rest):,} to judge by")
 _ = plain.plot()
 
 # %% [markdown]
 # In training everything is right, soon and for good. On new pictures it isn't, and their loss, after its lowest point,
-# *rises*: the network grows ever surer, of its mistakes too. This is **overfitting**. It has learned its pictures, not the
-# digits.
+# *rises*: the network becomes ever surer, also of its mistakes. This is **overfitting**. It has learned its pictures, not
+# the digits.
 #
-# The simplest remedy is to stop in time: when the validation loss has brought nothing new for a while. Not at the first
-# epoch that is worse, for the curve is restless. One waits a few epochs, which is called *patience*.
+# The simplest remedy is to stop in time: when the validation loss hasn't improved for a while. Not at the first epoch that
+# is worse, because the curve is noisy. One waits for a few epochs, which is called *patience*.
 #
 # **Exercise.** Write `EarlyStopping`. Its `update` is told a loss after every epoch, and says whether to stop. Only a
 # loss that is lower than the best by *more than* `min_delta` is progress, and becomes the new best.
@@ -757,6 +909,17 @@ class EarlyStopping:
 check(EarlyStopping)
 
 # %% [markdown]
+# Beware of an off-by-one between two habits. Yours, like Keras's, acts *at* the patience-th epoch without progress;
+# torch's `ReduceLROnPlateau` counts one more, and acts when the count *exceeds* its patience. Both, on the made-up loss
+# of section 12:
+
+# %%
+stopping = EarlyStopping(patience=2)
+stops = [epoch for epoch, loss in enumerate(made_up, 1) if stopping.update(loss)]
+lowered = next(i for i, rate in enumerate(rates_of("plateau", patience=2)) if rate < 1) // 10
+print(f"EarlyStopping(2) stops after epoch {stops[0]}; the plateau schedule acts after epoch {lowered}")
+
+# %% [markdown]
 # Where would yours have stopped the training above?
 
 # %% tags=["nbval-ignore-output"]
@@ -774,15 +937,16 @@ print(f"no stopping: {len(val_losses)} epochs, the best loss {val_losses.min():.
 #
 # The other remedies make learning by heart *hard*:
 #
-# - **dropout** switches off a random part of the units at every step, so that none can rely on another
+# - **dropout** (section 6) switches off a random part of the units at every step
 # - **weight decay** lets weights shrink that aren't needed
 # - **augmentation** never shows the same picture twice
-# - **mixup** blends two pictures, and asks for both labels in the same shares
+# - **mixup** blends two pictures, and asks for both labels in the same proportions
 #
-# The last one sounds strange. Here is what the network sees, and what it is asked to say.
+# The last one sounds strange. Here is what the network sees, and what it is asked to answer.
 
 # %% alt="Eight pictures in which two digits shine through each other; above each, two labels with their shares"
-mixed, shares = next(iter(training.mixup(few_batches, num_classes=10, alpha=1.0)))
+mixed, shares = next(iter(training.mixup(loader(small, 32, shuffle=True), num_classes=10, alpha=1.0)))
+
 def words(share):
     first, second = share.topk(2).indices.tolist()
     return f"{first}: {share[first]:.0%}\n{second}: {share[second]:.0%}"
@@ -790,36 +954,72 @@ def words(share):
 _ = image_grid(mixed[:8], [words(share) for share in shares[:8]], columns=8)
 
 # %% [markdown]
-# Now each of them, with the same forty epochs. `add_dropout` puts dropout behind every ReLU.
+# Now each of them, for the same forty epochs, with five seeds. Each seed draws its own few pictures, and every remedy gets
+# the same ones, so that we can compare run by run. (`add_dropout` puts dropout behind every ReLU.)
+
+# %%
+def remedied(remedy, seed):
+    small, rest = few_and_rest(seed)
+    model = new_mlp(seed)
+    if remedy == "dropout":
+        add_dropout(model, p=0.5)
+    if remedy == "augmentation":
+        small.transform = TRANSFORMS.build("wobble")
+    batches = loader(small, 32, shuffle=True, seed=seed)
+    if remedy == "mixup":
+        batches = training.mixup(batches, num_classes=10, alpha=0.4)
+    trainer = new_trainer(model=model, batches=batches, decay=float(remedy == "weight decay"))
+    trainer.val_loader = None
+    trainer.fit(40)
+    return evaluate(model, on_device(loader(rest, 400)))
 
 # %% tags=["nbval-ignore-output"]
-dropped, wobbly = new_mlp(), small.subset(slice(None))
-add_dropout(dropped, p=0.5)
-wobbly.transform = TRANSFORMS.build("wobble")
-remedies = {
-    "dropout": {"model": dropped, "batches": few_batches},
-    "weight decay": {"decay": 1.0, "batches": few_batches},
-    "mixup": {"batches": training.mixup(few_batches, num_classes=10, alpha=0.4)},
-    "augmentation": {"batches": loader(wobbly, 32, shuffle=True)},
-}
-runs = {"nothing": plain}
-for name, how in remedies.items():
-    runs[name] = new_trainer(**({"model": new_mlp()} | how)).fit(40)
-last = {name: each.epochs.iloc[-5:].mean() for name, each in runs.items()}
-pd.DataFrame(last).T[["train_accuracy", *columns]].round(3)
+remedies = ("nothing", "dropout", "weight decay", "mixup", "augmentation")
+results = {name: np.array([remedied(name, seed) for seed in range(5)]) for name in remedies}
+rows = {}
+for name, figures in results.items():
+    change = figures - results["nothing"]
+    width = 2.78 * change.std(0, ddof=1) / 5**0.5  # 95 %, Student's t for five runs
+    cells = [f"{m:.3f}" for m in figures.mean(0)]
+    cells += [f"{c:+.3f} ± {w:.3f}" for c, w in zip(change.mean(0), width, strict=True)]
+    rows[name] = cells
+headings = ["val_loss", "val_accuracy", "change of the loss", "change of the accuracy"]
+pd.DataFrame(rows, index=headings).T
 
 # %% [markdown]
-# (Means over the last five epochs.) Read the columns against each other. A remedy makes the *training* loss worse, and
-# that is its purpose; what counts is the validation. Which helps most? On other data, with another network, the order is
-# another. Only more pictures help nearly always.
+# Read the last two columns: the change against doing nothing, with a 95 % interval over the five seeds. Where an interval
+# contains 0, no effect is shown. The remedies lower the *loss* a lot: the network is less sure of its mistakes. The
+# *accuracy* is another matter. Its changes are small, and most of their intervals contain 0: so for accuracy, most of
+# this section's remedies are *not shown* to help here. With other data and another network, expect another table. More
+# pictures are the remedy that helps nearly always.
 #
-# Mixup's training accuracy can't be perfect, by the way: most of its pictures have two right answers, and one guess.
+# And *test-time augmentation*? We average the answers to four altered copies of each picture, for a network that was
+# trained on such copies.
+
+# %% tags=["nbval-ignore-output"]
+wobble = TRANSFORMS.build("wobble")
+small.transform = wobble
+model = new_mlp()
+trainer = new_trainer(model=model, batches=loader(small, 32, shuffle=True))
+trainer.val_loader = None
+trainer.fit(40)
+pictures, labels = rest.tensors()
+with torch.no_grad():
+    copies = [torch.stack([wobble(each) for each in pictures]) for _ in range(4)]
+    answers = [model.eval()(each.to(device)).softmax(1).cpu() for each in (pictures, *copies)]
+means = {"the pictures": answers[0], "one copy": answers[1], "mean of 4 copies": sum(answers[1:])}
+for name, answer in means.items():
+    print(f"{name:<17} {(answer.argmax(1) == labels).float().mean():.1%}")
+
+# %% [markdown]
+# Altered copies are harder than the originals; averaging wins back most of that loss. Whether it wins more depends on the
+# task: for photographs and their mirror images it often does. Here, the plain pictures are the better question.
 
 # %% [markdown]
 # ## 14. When one class is rare
 #
 # Take four kinds of `shapes-imbalanced`, from the commonest to the rarest. To be quick, we cut a window around each
-# shape, and shrink it; the set's masks say where the shape is.
+# shape and shrink it; the set's masks say where the shape is.
 
 # %%
 def windows(split, kinds=(0, 3, 6, 9), side=32):
@@ -840,34 +1040,38 @@ rare, fair = windows("train"), windows("test")
 print("train:", dict(zip(rare.classes, torch.bincount(rare.labels).tolist(), strict=True)))
 print("test: ", dict(zip(fair.classes, torch.bincount(fair.labels).tolist(), strict=True)))
 
-# %% alt="Eight small pictures in two rows: circles, squares, hearts and hourglasses on textured ground"
+# %% alt="Eight small pictures, two of each class: circles, squares, hearts and hourglasses on a textured background"
 firsts = torch.cat([(rare.labels == kind).nonzero().flatten()[:2] for kind in range(4)])
 names = [rare.classes[kind] for kind in rare.labels[firsts]]
 _ = image_grid(rare.images[firsts], names, columns=8)
 
 # %% [markdown]
-# The test set has as many of each class. What would a network reach in *training* that has never understood anything,
-# and always says "circle"?
+# The test set has equally many of each class. What accuracy would a network reach in *training* that has understood
+# nothing, and always says "circle"?
 
 # %%
 share = (rare.labels == 0).float().mean().item()
 print(f"right in training: {share:.0%}")
 
 # %% [markdown]
-# So accuracy is the wrong question here. The right one is **recall**: of each class by itself, which share is
-# recognised? And there are five answers to rare classes:
+# So accuracy is the wrong question here. The right one is **recall**: for each class by itself, what share is
+# recognised? And there are five ways to deal with rare classes:
 #
 # - *plain*: do nothing
-# - *weighted*: in the loss, a rare class's samples count more
-# - *balanced*: draw rare classes as often as common ones; the same few pictures come again and again
-# - *undersampled*: leave most of the common ones out
-# - *focal*: count what is easy less. It knows nothing of classes, only of easy and hard
+# - *weighted*: in the loss, the samples of a rare class count more
+# - *balanced*: draw rare classes as often as common ones (torch's `WeightedRandomSampler`); the same few pictures come
+#   again and again
+# - *undersampled*: leave out most of the common ones
+# - *focal*: let easy samples count less. It knows nothing of classes, only of easy and hard
 #
-# The last one takes a loss of its own. A sample whose true class has got the probability $p$ costs
+# The last one has a loss of its own. A sample whose true class was given the probability $p$ costs
 #
 # $$ -(1 - p)^\gamma \log p $$
 #
-# With $\gamma = 0$ that is the cross-entropy. The larger $\gamma$, the less a sample counts that is right anyway:
+# With $\gamma = 0$ that is the cross-entropy. The larger $\gamma$ is, the less a sample counts that is right anyway:
+
+# %%
+ask("04-focal-easy")
 
 # %% alt="Curves of the loss over p for gamma 0, 1, 2 and 5: the larger gamma, the sooner the curve comes down to zero"
 p = np.linspace(0.01, 1, 100)
@@ -879,7 +1083,7 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# **Exercise.** Write `focal_loss`. Mind the order: each sample has its own $p$, so weigh first and average last. And
+# **Exercise.** Write `focal_loss`. Mind the order: each sample has its own $p$, so weight first and average last. And
 # gradients flow through the weight, too.
 
 # %% tags=["exercise"]
@@ -898,7 +1102,7 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
 check(focal_loss)
 
 # %% [markdown]
-# The course's `training.FocalLoss` can also weigh classes and smooth labels. Without all that, it is yours:
+# The course's `training.FocalLoss` can also weight classes and smooth labels. Without these, it is the same as yours:
 
 # %%
 logits, truths = torch.randn(6, 4), torch.randint(0, 4, (6,))
@@ -909,7 +1113,9 @@ plainly = F.cross_entropy(logits, truths)
 print("γ = 0 is cross-entropy:", torch.allclose(plainly, focal_loss(logits, truths, 0.0)))
 
 # %% [markdown]
-# Now all five, with the same number of steps. Recall is measured on the fair test set.
+# Now all five, with the same number of steps. Recall is measured on the balanced test set: a hundred pictures of each
+# class, so chance in the choice of these pictures can move a recall by up to 10 points either way. Trust large differences
+# only.
 
 # %% tags=["nbval-ignore-output"]
 shuffled, weights = loader(rare, 32, shuffle=True), training.class_weights(rare).float()
@@ -946,9 +1152,9 @@ recall = pd.DataFrame(found, index=rare.classes).T
 recall.assign(mean=recall.mean(axis=1)).round(2)
 
 # %% [markdown]
-# Let's see it, too: one group of bars for each way, from the commonest class to the rarest.
+# Let's see it as bars, too: one group for each way, from the commonest class to the rarest.
 
-# %% tags=["nbval-ignore-output"] alt="Bars of recall for five ways and four classes: plain and focal have next to none for the rare classes, the others are more even"
+# %% tags=["nbval-ignore-output"] alt="Bars of recall for five ways and four classes: plain and focal have next to none for the rarest class, the other three are more even"
 ax = recall.plot.bar(figsize=(8, 3), rot=0, width=0.8)
 ax.set(ylabel="recall", ylim=(0, 1))
 for bars, hatch in zip(ax.containers, ("", "//", "..", "xx"), strict=True):
@@ -958,21 +1164,21 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# Look at the last bar of each group. Done plainly, the rarest class hardly exists for the network. Weighing and drawing
-# evenly bring it back, and pay for it with some of the commonest. Undersampling does so, too, though it has thrown
+# Look at the last bar of each group. Done plainly, the rarest class hardly exists for the network. Weighting and balanced
+# drawing bring it back, and pay for it with some of the commonest. Undersampling does, too, although it has thrown
 # most of the pictures away; with more classes and finer differences that would hurt. And focal loss is no cure for
-# *this*: it was made for a million easy samples of background, not for classes of which there are few. One can combine
+# *this*: it was made for huge numbers of easy background samples, not for classes of which there are few. One can combine
 # it with class weights, as its inventors did.
 
 # %% [markdown]
 # ## 15. A batch that doesn't fit
 #
-# The larger the batch, the calmer its gradient, and the more memory it takes. When it doesn't fit, there is a way round.
-# `backward()` adds gradients up. So run several small batches, and step only once. This is **gradient accumulation**.
-# Done rightly, it *equals* the big batch.
+# The larger the batch, the less noisy its gradient, and the more memory it takes. When it doesn't fit, there is a way
+# around: `backward()` adds gradients up. So run several small batches, and step only once. This is **gradient
+# accumulation**. Done right, it *equals* the big batch.
 #
-# **Exercise.** Write `accumulated_step`. The batches may be of unequal size: think of what one sample's share in the
-# big mean is. And keep only one batch in memory at a time.
+# **Exercise.** Write `accumulated_step`. The batches may be of unequal size: think about one sample's share in the mean
+# over all of them. And keep only one batch in memory at a time.
 
 # %% tags=["exercise"]
 def accumulated_step(model: nn.Module, optimizer: torch.optim.Optimizer, batches) -> float:
@@ -995,8 +1201,11 @@ def accumulated_step(model: nn.Module, optimizer: torch.optim.Optimizer, batches
 check(accumulated_step)
 
 # %% [markdown]
-# Is it the same, for a whole network? We take one step with 100 digits at once, and one in parts of 32, the last of
-# which is shorter. Once with a network that has group norm, once with one that has batch norm.
+# Is it the same for a whole network? We take one step with 100 digits at once, and one in parts of 32, the last of
+# which is smaller: once with a network that has group norm, once with one that has batch norm.
+
+# %%
+ask("04-accumulate-norm")
 
 # %%
 from dl_course.models import GroupNorm1
@@ -1016,15 +1225,15 @@ for norm in (GroupNorm1, nn.BatchNorm2d):
     print(f"{norm.__name__:<12} the same step: {torch.allclose(whole, in_parts, atol=1e-5)}")
 
 # %% [markdown]
-# With group norm, it is the same step. With batch norm, it isn't, and can't be: batch norm looks at its batch, and the
-# batch is now a small one. That isn't a bug. It is a reason to take group norm where batches are small. In the Trainer
-# it is `accumulate=4`.
+# With group norm it is the same step. With batch norm it isn't, and can't be: batch norm looks at its batch, and the
+# batch is now a small one. That isn't a bug. It is a reason to use group norm where batches are small. In the Trainer,
+# accumulation is `accumulate=4`.
 
 # %% [markdown]
 # ## 16. Clipping: shorter, but in the same direction
 #
 # Now and then one batch has a huge gradient, and a single step throws away what hundreds have learned. **Clipping** cuts
-# the gradient to a largest length. The length of what? Of *all* gradients together, as if they were one long vector.
+# the gradient to a maximum length. The length of what? Of *all* gradients together, as if they were one long vector.
 # Then every one of them shrinks by the same factor, and the direction stays.
 #
 # **Exercise.** Write `clip_by_global_norm`.
@@ -1047,7 +1256,7 @@ def clip_by_global_norm(gradients: list[Tensor], max_norm: float) -> Tensor:
 check(clip_by_global_norm)
 
 # %% [markdown]
-# Much code in the wild clips each tensor by itself, to the same largest norm. What does that do to the direction? Here
+# Much code in the wild clips each tensor by itself, to the same maximum norm. What does that do to the direction? Here
 # are the gradients of a ResNet-18, clipped in both ways. The cosine says how well the direction is kept: 1 is
 # perfectly, 0 not at all.
 
@@ -1072,14 +1281,14 @@ for name, clipped in (("together", together), ("each by itself", apart)):
     print(f"{name:<14} norm {flat(clipped).norm():.2f}, cosine to the true one {cosine:.2f}")
 
 # %% [markdown]
-# Clipped one by one, the gradient points elsewhere, and it isn't even short. In the Trainer it is `max_grad_norm=1.0`,
-# and `history` keeps the norm from before. A norm that rises and rises is a warning.
+# Clipped one by one, the gradient points in another direction, and it isn't even short. In the Trainer, clipping is
+# `max_grad_norm=1.0`, and `history` keeps the norm from before. A norm that rises and rises is a warning.
 
 # %% [markdown]
 # ## 17. Half the bits: mixed precision
 #
-# A number takes 32 bits. Do we need them all? With 16, whatever is stored takes half of the memory, and graphics cards
-# have special units that multiply such numbers faster. There are two ways to spend 16 bits.
+# A number takes 32 bits. Do we need them all? With 16, whatever is stored takes half the memory, and graphics cards have
+# special units that multiply such numbers faster. There are two ways to spend 16 bits.
 
 # %%
 rows = {}
@@ -1091,12 +1300,13 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 pd.DataFrame(rows, index=["largest", "step after 1", "1 + 0.001", "0.00000001 becomes"]).T
 
 # %% [markdown]
-# `float16` counts finely and doesn't reach far: a tiny gradient becomes 0. So one multiplies the loss by a large
-# number first, and divides the gradients by it later; a *scaler* does that. `bfloat16` reaches as far as `float32`, and
-# counts coarsely: 1 + 0.001 is 1. A weight kept so would never move by small steps.
+# `float16` is fine-grained but has a short range: a tiny gradient becomes 0. So one multiplies the loss by a large number
+# first, and divides the gradients by it later; torch's `GradScaler` does that, and the Trainer uses it for
+# `precision="fp16"`. `bfloat16` has the range of `float32` but is coarse: 1 + 0.001 is 1. A weight stored that way would
+# never move by small steps.
 #
-# Hence *mixed* precision. The weights stay in `float32`. Only while computing, `autocast` turns the products of
-# matrices into 16 bits, and leaves sums and losses alone.
+# Hence *mixed* precision. The weights stay in `float32`. During computation only, `autocast` does matrix products in
+# 16 bits, and leaves sums and losses alone.
 
 # %%
 model = new_model()
@@ -1107,11 +1317,11 @@ with torch.autocast(device.type, torch.bfloat16):
 print("weights", model.fc.weight.dtype, " logits", logits.dtype, " loss", loss.dtype)
 
 # %% [markdown]
-# In the Trainer it is a word. Does it pay on *your* machine? A CPU without the right instructions gets slower, not
-# faster. Ask it.
+# In the Trainer it takes one argument: `precision="bf16"`. Does it pay on *your* machine? A CPU without the right
+# instructions gets slower, not faster. Ask it.
 
 # %% tags=["nbval-ignore-output"]
-rows = {}
+val_loader, rows = loader(validation, 64), {}
 for precision in ("fp32", "bf16"):
     epochs = new_trainer(schedule="one-cycle", precision=precision).fit(3).epochs
     rows[precision] = epochs[["val_loss", "samples_per_second"]].iloc[-1]
@@ -1119,15 +1329,15 @@ print(device)
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# The losses are close: a network doesn't mind the missing digits. The speed depends on the device, and a network as small
-# as this one has little to gain. Measure with your own.
+# The losses are close: the network doesn't need the missing digits. The speed depends on the device, and a network as
+# small as this one has little to gain. Measure with your own.
 
 # %% [markdown]
 # ## 18. Memory for time: checkpointing activations
 #
-# What fills the memory in training? Not the weights. It's what the layers put out: the backward pass needs it. **Activation
-# checkpointing** keeps only the input of a block, and computes the rest a second time when its gradient is due. (It has
-# nothing to do with the checkpoints of the next section.)
+# What fills the memory in training? Two things: what belongs to the *weights* (they themselves, their gradients, and
+# Adam's two averages), and what the layers put out, because the backward pass needs it. The first doesn't depend on the
+# batch, the second grows with it. Which is larger?
 
 # %%
 from dl_course.models import TinyResNet
@@ -1143,6 +1353,19 @@ def gradients():
     return flat([parameter.grad for parameter in model.parameters()])
 
 # %% tags=["nbval-ignore-output"]
+weights = 4 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+sizes = (2, 8, 32, 64)
+rows = {n: [weights / 1e6, saved_bytes(model, pictures[:n]) / 1e6] for n in sizes}
+headings = ["weights, gradients, averages / MB", "kept for the backward pass / MB"]
+pd.DataFrame(rows, index=headings).T.rename_axis("batch").round(2)
+
+# %% [markdown]
+# With a small batch the weights take more, with a large batch the activations do; here the balance tips somewhere between
+# the first and the last row. For large batches, **activation checkpointing** helps: it keeps only the input of a block, and
+# computes the rest a second time when its gradient is due. (It has nothing to do with the checkpoints of the next
+# section.)
+
+# %% tags=["nbval-ignore-output"]
 plainly, bytes_plainly = gradients(), saved_bytes(model, pictures)
 with checkpointed(model, ["stem", "stage1", "stage2", "stage3"]):
     sparingly, bytes_sparingly = gradients(), saved_bytes(model, pictures)
@@ -1150,20 +1373,20 @@ print("the same gradients:", torch.allclose(plainly, sparingly, atol=1e-6))
 print(f"kept for backward: {bytes_plainly / 1e6:.1f} MB, then {bytes_sparingly / 1e6:.1f} MB")
 
 # %% [markdown]
-# The same gradients for a fraction of the memory. The price is a second forward pass through these layers: time. Take
+# The same gradients for a fraction of the memory. The price is a second forward pass through these layers, in time. Use
 # it when you must, not before.
 
 # %% [markdown]
 # ## 19. Interrupted, and resumed
 #
-# A long training will be interrupted: by you, by a power cut, by somebody who needs the machine. What has to be saved,
-# so that it goes on *as if nothing had happened*? The weights. The optimizer with its averages. The place in the
-# schedule. The random numbers. The order of the data, and the place in it. The count of the early stopping. Whoever
-# forgets one of them gets another training.
+# A long training will be interrupted: by you, by a power cut, by somebody who needs the machine. What has to be saved, so
+# that it continues *as if nothing had happened*? The weights. The optimizer with its averages. The position in the
+# schedule. The state of the random numbers. The order of the data, and the position in it. The count of early stopping.
+# Forget one of them, and you get a different training.
 #
-# Let's try it. One training runs through. The other one is stopped in the middle of an epoch, as by the notebook's Stop
-# button. Then a new Trainer, which knows nothing of the first, goes on from its files. (On the CPU, where sums are
-# always added in the same order.)
+# Let's try it. One training runs through. Another is stopped in the middle of an epoch, as by the notebook's Stop button.
+# Then a new Trainer, which knows nothing of the first, continues from its files. (On the CPU, where sums are always added
+# in the same order.)
 
 # %%
 class StopButton:
@@ -1193,7 +1416,7 @@ print("the same to the last bit:", same)
 print("files:", sorted(file.name for file in (folder / "stopped").iterdir()))
 
 # %% [markdown]
-# To the last bit. `best.pt` has the epoch with the lowest validation loss; that is the one to use. And all of these
+# To the last bit. `best.pt` holds the epoch with the lowest validation loss; that is the one to use. And all of these
 # files hold only tensors and numbers. That matters: an ordinary pickle can run any code when it is opened, so never
 # load one from a stranger.
 
@@ -1206,8 +1429,8 @@ print(", ".join(best))
 # %% [markdown]
 # ## 20. Watching: TensorBoard
 #
-# Chapter 01 has shown how to start TensorBoard. A callback feeds it: curves, the first batch as pictures, the
-# network's graph, and histograms of weights and gradients.
+# Chapter 01 showed how to start TensorBoard. A callback feeds it: curves, the first batch as pictures, the network's
+# graph, and histograms of weights and gradients.
 
 # %%
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -1223,7 +1446,7 @@ print("a graph:", written["graph"])
 
 # %% [markdown]
 # In a notebook, `%load_ext tensorboard` and `%tensorboard --logdir runs` open it, for a Trainer with
-# `callbacks=[TensorBoard("runs/first")]`. Whoever prefers **Weights & Biases** installs `wandb` and takes
+# `callbacks=[TensorBoard("runs/first")]`. If you prefer **Weights & Biases**, install `wandb` and use
 # `training.WandB(project="digits")` in its place; with `WANDB_MODE=offline` nothing leaves the machine. And
 # `training.LivePlot()` draws the curves into the notebook while the network learns.
 
@@ -1239,10 +1462,10 @@ shutil.rmtree(folder)
 #
 # | what you see | try, in this order |
 # | --- | --- |
-# | the loss doesn't fall | one batch (section 8) · the finder (11) · are labels and pictures still together? (1) |
+# | the loss doesn't fall | one batch (section 8) · the finder (11) · do labels and pictures still belong together? (1) |
 # | the loss is NaN | a tenth of the rate · a warm-up (12) · clipping (16) · a look at the batch that did it |
-# | training is fine, validation isn't | augmentation (4) · more data · decay, dropout, mixup, early stopping (13) |
-# | neither is good | a larger network · a higher rate · less of all that holds it back (13) |
+# | training is fine, validation isn't | more data · augmentation (4) · decay, dropout, mixup, early stopping (13) |
+# | neither is good | a larger network · a higher rate · less of everything that holds it back (13) |
 # | validation jumps up and down | a falling rate (12) · a larger batch (15) · is the validation set too small? (3) |
 # | validation is *too* good | a picture in both parts (1) · a label that leaks |
 # | one class is never found | recall by class, then balanced drawing (14) |
@@ -1252,13 +1475,14 @@ shutil.rmtree(folder)
 # ## Summary
 #
 # - Look at the data first: sizes, ranges, balance, copies. Split once, stratified, and write it down.
-# - A step is: mode, forward, loss, zero_grad, backward, step. An evaluation needs eval mode, no gradients, and sums over samples.
+# - A data set has `__len__` and `__getitem__`; a loader adds order, batches and workers.
+# - A step is: mode, forward, loss, zero_grad, backward, step. An evaluation needs eval mode, no gradients, sums over samples, and gives every mode back.
 # - One batch learned by heart is the first test of any network.
 # - Find the learning rate by measuring, warm it up, and let it fall.
-# - Overfitting is the gap between the curves. Make learning by heart hard, and keep the best epoch.
-# - For rare classes ask for recall, and draw them as often as the others.
-# - Accumulation equals the big batch, but for batch norm. Clip all gradients by one factor.
-# - A run that can be resumed saves more than its weights.
+# - Overfitting is the gap between the curves. Compare remedies over several seeds, with intervals, and keep the best epoch.
+# - For rare classes look at recall, and draw them as often as the others.
+# - Accumulation equals the big batch, except for batch norm. Clip all gradients by one factor.
+# - To resume exactly, save more than the weights.
 #
 # ## Check yourself
 

@@ -6,15 +6,91 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.utils.data import Dataset
 from torchvision.ops import sigmoid_focal_loss
+from torchvision.transforms import v2
 
 from dl_course.exercises.checks.ch04 import _factor, _focal
+from dl_course.hooks import evaluating
 from tests.exercises.suites import Suite, assert_mistakes_are_named, both_tests, share_with_outputs_of
 
 suite = Suite()
 wrong, right = suite.wrong, suite.right
+
+# PictureFiles --------------------------------------------------------------------------------------------
+
+
+class Files(Dataset):
+    """A right answer, in parts that a wrong one replaces."""
+
+    def __init__(self, files, labels):
+        self.pairs = list(zip(files, labels, strict=True))
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def picture(self, file):
+        return torch.from_numpy(np.array(Image.open(file).convert("L")))[None] / 255.0
+
+    def __getitem__(self, index):
+        file, label = self.pairs[index]
+        return self.picture(file), label
+
+
+right("PictureFiles")(Files)
+
+
+@right("PictureFiles")
+class _(Files):
+    """Not derived in its ways: labels as tensors, torchvision's scaling."""
+
+    def __getitem__(self, index):
+        file, label = self.pairs[index]
+        return v2.functional.to_image(Image.open(file).convert("L")).float().div(255), torch.tensor(label)
+
+
+@wrong("PictureFiles", "divide by 255")
+class _(Files):
+    def picture(self, file):
+        return torch.from_numpy(np.array(Image.open(file).convert("L")))[None]
+
+
+@wrong("PictureFiles", "the channel axis is missing")
+class _(Files):
+    def picture(self, file):
+        return super().picture(file)[0]
+
+
+@wrong("PictureFiles", "make every picture grey")
+class _(Files):
+    def picture(self, file):
+        return v2.functional.pil_to_tensor(Image.open(file)) / 255
+
+
+@wrong("PictureFiles", "read in __init__")
+class _(Files):
+    def __init__(self, files, labels):
+        super().__init__(files, labels)
+        self.all = [self.picture(file) for file in files]
+
+    def __getitem__(self, index):
+        return self.all[index], self.pairs[index][1]
+
+
+@wrong("PictureFiles", "not of classes")
+class _(Files):
+    def __len__(self):
+        return len({label for _, label in self.pairs})
+
+
+@wrong("PictureFiles", "have come apart")
+class _(Files):
+    def __getitem__(self, index):
+        return self.picture(self.pairs[index][0]), self.pairs[index - 1][1]
+
 
 # train_step ----------------------------------------------------------------------------------------------
 
@@ -177,16 +253,22 @@ def _(model, batches):
     model.train(was)
 
 
+@wrong("evaluate", "now thawed")
+@torch.no_grad()
+def _(model, batches):
+    was = model.training
+    model.eval()
+    result = summed(model, batches)
+    model.train(was)
+    return result
+
+
 @right("evaluate")
 def _(model, batches):
-    was, model = model.training, model.eval()
-    try:
-        with torch.inference_mode():
-            logits = torch.cat([model(images) for images, _ in batches])
+    with evaluating(model), torch.inference_mode():
+        logits = torch.cat([model(images) for images, _ in batches])
         labels = torch.cat([labels for _, labels in batches])
         return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()
-    finally:
-        model.train(was)
 
 
 @right("evaluate")

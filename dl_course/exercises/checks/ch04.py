@@ -7,10 +7,62 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case
+
+
+class _PictureFiles:
+    def __init__(self, files: list[Any], labels: list[int], slip: str = "") -> None:
+        self.files, self.labels, self.slip = files, labels, slip
+        self.early = [self._read(file) for file in files] if slip == "eager" else []
+
+    def __len__(self) -> int:
+        return len(set(self.labels)) if self.slip == "classes" else len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture = self.early[index] if self.early else self._read(self.files[index])
+        return picture, self.labels[index - (self.slip == "shifted")]
+
+    def _read(self, file: Any) -> Tensor:
+        with Image.open(file) as picture:
+            shown = np.array(picture if self.slip == "colour" else picture.convert("L"))
+        pixels = torch.from_numpy(shown if shown.ndim == 3 else shown[:, :, None]).permute(2, 0, 1)
+        pixels = pixels if self.slip == "bytes" else pixels / 255
+        return pixels[0] if self.slip == "flat" else pixels
+
+
+class PictureFiles(Exercise):
+    """A data set of your own."""
+
+    name = "PictureFiles"
+    hints = (
+        "`__init__` keeps the two lists, and opens nothing. `__len__` is the number of files.",
+        "In `__getitem__`: `Image.open(self.files[index])`, `.convert('L')`, then `pil_to_tensor`: bytes.",
+        "Divide the bytes by 255, and return the pair (picture, self.labels[index]).",
+    )
+    not_allowed = ("CSVImageDataset", "folder_per_class", "ImageFolder")
+    reference = _PictureFiles
+    slips: ClassVar = {
+        "bytes": "these are bytes from 0 to 255; divide by 255",
+        "flat": "the channel axis is missing: a grey picture is (1, H, W)",
+        "colour": "make every picture grey: .convert('L') before it becomes a tensor",
+        "eager": "the files were read in __init__: a million pictures don't fit into memory; open a file "
+        "when "
+        "its item is asked for",
+        "classes": "__len__ is the number of pictures, not of classes",
+        "shifted": "pictures and labels have come apart: both lists take the same index",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about, channels in (("grey pictures", ()), ("pictures in colour", (3,))):
+            count = draw(rng, 3, 5)
+            shape = (count, draw(rng, 4, 7), draw(rng, 8, 11), *channels)
+            early, late = (rng.integers(0, 256, shape).astype(np.uint8) for _ in range(2))
+            labels = [*range(draw(rng, 1, 2), count), 7, 7][:count]
+            yield {"about": about, "early": early, "late": late, "labels": labels}
 
 
 def _training(rng: np.random.Generator, about: str, samples: list[int], **more: Any) -> Case:
@@ -56,14 +108,16 @@ class TrainStep(Exercise):
 
 
 def _evaluated(model: nn.Module, batches: Any, slip: str = "") -> list[float]:
-    was, figures = model.training, []
-    model.train(was and slip == "no eval")
+    modes, figures = [(module, module.training) for module in model.modules()], []
+    if slip != "no eval":
+        model.eval()
     with torch.set_grad_enabled(slip == "graph"):
         for images, labels in batches:
             logits = model(images)
             right = (logits.argmax(1) == labels).double().mean()
             figures.append((F.cross_entropy(logits, labels).item(), right.item()))
-    model.train(was and slip != "left")
+    for module, mode in modes:
+        module.training = (modes[0][1] if slip == "thawed" else mode) and slip != "left"
     loss, accuracy = np.average(figures, axis=0, weights=[len(labels) for _, labels in batches]).tolist()
     means = np.mean(figures, axis=0).tolist()
     other = {"means": means, "loss means": [means[0], accuracy], "percent": [loss, 100 * accuracy]}
@@ -75,7 +129,9 @@ class Evaluate(Exercise):
 
     name = "evaluate"
     hints = (
-        "`was = model.training` and `model.eval()` first, `model.train(was)` last; torch.no_grad() between.",
+        "First remember each module's mode, `[(m, m.training) for m in model.modules()]`; then "
+        "`model.eval()`.",
+        "Under `torch.no_grad()`, go over the batches. At the end give each module its own mode back.",
         "A batch's loss is the mean of its samples. Times len(labels) it can be added up; divide at the end.",
     )
     reference = staticmethod(_evaluated)
@@ -84,7 +140,10 @@ class Evaluate(Exercise):
         "loss means": "the loss is a mean over batches, and the last is shorter: weigh each by its samples",
         "no eval": "model.eval() is missing: in training mode, batch norm learns from what it should judge",
         "graph": "PyTorch kept everything for a backward pass that never comes: use torch.no_grad()",
-        "left": "the model came in training mode, and should leave in it: model.train(was)",
+        "left": "the model came in training mode, and should leave in it: give every mode back",
+        "thawed": "model.train(was) sets every layer: one that was frozen in eval mode is now thawed. "
+        "Remember "
+        "each module's own mode",
         "percent": "the accuracy is a fraction, from 0 to 1",
     }
 
@@ -93,6 +152,7 @@ class Evaluate(Exercise):
         yield _training(rng, "a short last batch", [11, 11, draw(rng, 2, 4)])
         yield _training(rng, "a last batch of one", [6, 1])
         yield _training(rng, "a model in eval mode", [draw(rng, 8, 12)], training=False)
+        yield _training(rng, "a frozen batch norm", [draw(rng, 8, 12)], frozen=True)
 
 
 def _factor(step: int, warmup: int, total: int, slip: str = "") -> float:

@@ -1,8 +1,11 @@
 """Calling the answers of chapter 04."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from dl_course.exercises.probes import Case, Outputs, probe
@@ -37,6 +40,8 @@ def _network(case: Case, norm: type[nn.Module]) -> tuple[nn.Module, torch.optim.
     spy = _Spy()
     layers = nn.Linear(n_in, hidden), norm(hidden), nn.ReLU(), spy, nn.Linear(hidden, classes)
     model = filled(nn.Sequential(*layers).double(), case["seed"]).train(case.get("training", True))
+    if case.get("frozen"):
+        model[1].eval()
     for parameter in model.parameters() if case.get("stale") else ():
         parameter.grad = torch.full_like(parameter, 0.5)
     return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), spy
@@ -44,6 +49,24 @@ def _network(case: Case, norm: type[nn.Module]) -> tuple[nn.Module, torch.optim.
 
 def _batches(case: Case) -> list[tuple[Tensor, Tensor]]:
     return [(torch.from_numpy(x), torch.from_numpy(labels)) for x, labels in case["batches"]]
+
+
+def _saved(files: list[Path], pictures: Any) -> None:
+    for file, picture in zip(files, pictures, strict=True):
+        Image.fromarray(picture).save(file)
+
+
+@probe
+def PictureFiles(answer: Any, case: Case) -> Outputs:  # noqa: N802
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{number}.png") for number in range(len(case["labels"]))]
+        _saved(files, case["early"])
+        dataset = answer(files, list(case["labels"]))
+        _saved(files, case["late"])  # which a data set that reads at once has missed
+        items = [dataset[number] for number in range(len(files))]
+        pictures, labels = zip(*items, strict=True)
+        found = {"length": len(dataset), "pictures": plain(list(pictures)), "labels": plain(list(labels))}
+    return found
 
 
 @probe
@@ -59,7 +82,9 @@ def evaluate(answer: Any, case: Case) -> Outputs:
     model, _, spy = _network(case, nn.BatchNorm1d)
     outputs = {"returned": plain(answer(model, _batches(case))), "graphs kept, in samples": spy.most}
     mode = "training" if model.training else "eval"
-    return outputs | {"mode afterwards": mode, "buffers": plain(list(model.buffers()))}
+    modes = ["training" if module.training else "eval" for module in model.modules()]
+    state = {"mode afterwards": mode, "its layers' modes": modes}
+    return outputs | state | {"buffers": plain(list(model.buffers()))}
 
 
 @probe
