@@ -122,7 +122,10 @@ labels = [int(file.parent.name[-1]) for file in files]
 
 # %% tags=["exercise"]
 class PictureFiles(Dataset):
-    """Grey pictures in files: item i is (float32 (1, H, W) in [0, 1], int label), read when asked for."""
+    """Grey pictures in files, each read when it is asked for.
+
+    Item i is a pair: the picture, float32 (1, H, W) in [0, 1], and its label, an int.
+    """
 
     def __init__(self, files: list[Path], labels: list[int]) -> None:
         ### BEGIN SOLUTION
@@ -153,7 +156,7 @@ check(PictureFiles)
 # %%
 own = PictureFiles(files, labels)
 pictures, targets = next(iter(DataLoader(own, batch_size=8, shuffle=True)))
-print(len(own), "pictures; a batch:", tuple(pictures.shape), tuple(targets.shape), targets.dtype)
+print(len(own), "pictures; a batch:", tuple(pictures.shape), tuple(targets.shape))
 
 # %% [markdown]
 # Stacking needs equal sizes. With pictures of several sizes the loader stops, and you tell it what to do: transform
@@ -378,6 +381,7 @@ def new_model(seed=0, **options):
 def on_device(batches):
     return ((x.to(device), y.to(device)) for x, y in batches)
 
+# %%
 def losses_of(model, optimizer, epochs):
     batches = loader(digits, 64, shuffle=True)
     steps = (batch for _ in range(epochs) for batch in on_device(batches))
@@ -390,7 +394,7 @@ figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 ax.plot(losses)
 ax.set(xlabel="step", ylabel="loss", ylim=(0, None))
 sns.despine()
-print(f"loss of the first step {losses[0]:.2f}, mean of the last twenty {np.mean(losses[-20:]):.2f}")
+print(f"first step {losses[0]:.2f}, mean of the last twenty {np.mean(losses[-20:]):.2f}")
 
 # %% [markdown]
 # It starts near $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly. It jumps a
@@ -673,8 +677,8 @@ def new_trainer(
 rates = {"sgd": 0.1, "rmsprop": 0.003, "adagrad": 0.03, "adamw": 0.01}
 rows = {}
 for name, rate in rates.items():
-    losses = [new_trainer(name, rate * factor).fit(2).last["train_loss"] for factor in (0.2, 1, 5)]
-    rows[f"{name}, {rate}"] = losses
+    runs = [new_trainer(name, rate * factor).fit(2) for factor in (0.2, 1, 5)]
+    rows[f"{name}, {rate}"] = [run.last["train_loss"] for run in runs]
 pd.DataFrame(rows, index=["a fifth of the rate", "the rate", "five times the rate"]).T.round(2)
 
 # %% [markdown]
@@ -797,6 +801,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 made_up = [4.0, 3.0, 2.0, *[1.0] * 9]  # after each of twelve epochs
 
+# %%
 def rates_of(name, **options):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
     if name == "yours":
@@ -837,7 +842,8 @@ sns.despine()
 # %% tags=["nbval-ignore-output"]
 rows = {}
 for schedule in (None, "cosine", "one-cycle"):
-    runs = [new_trainer("sgd", 0.2, schedule=schedule, model=new_model(s)).fit(3) for s in range(3)]
+    how = {"schedule": schedule}
+    runs = [new_trainer("sgd", 0.2, model=new_model(seed), **how).fit(3) for seed in range(3)]
     losses = np.array([run.last["val_loss"] for run in runs])
     rows[schedule or "constant"] = [losses.mean(), losses.min(), losses.max()]
 pd.DataFrame(rows, index=["mean val_loss", "lowest", "highest"]).T.round(2)
@@ -917,7 +923,7 @@ check(EarlyStopping)
 stopping = EarlyStopping(patience=2)
 stops = [epoch for epoch, loss in enumerate(made_up, 1) if stopping.update(loss)]
 lowered = next(i for i, rate in enumerate(rates_of("plateau", patience=2)) if rate < 1) // 10
-print(f"EarlyStopping(2) stops after epoch {stops[0]}; the plateau schedule acts after epoch {lowered}")
+print(f"EarlyStopping(2) stops after epoch {stops[0]}, plateau acts after epoch {lowered}")
 
 # %% [markdown]
 # Where would yours have stopped the training above?
@@ -945,7 +951,8 @@ print(f"no stopping: {len(val_losses)} epochs, the best loss {val_losses.min():.
 # The last one sounds strange. Here is what the network sees, and what it is asked to answer.
 
 # %% alt="Eight pictures in which two digits shine through each other; above each, two labels with their shares"
-mixed, shares = next(iter(training.mixup(loader(small, 32, shuffle=True), num_classes=10, alpha=1.0)))
+batches = loader(small, 32, shuffle=True)
+mixed, shares = next(iter(training.mixup(batches, num_classes=10, alpha=1.0)))
 
 def words(share):
     first, second = share.topk(2).indices.tolist()
@@ -1007,7 +1014,8 @@ pictures, labels = rest.tensors()
 with torch.no_grad():
     copies = [torch.stack([wobble(each) for each in pictures]) for _ in range(4)]
     answers = [model.eval()(each.to(device)).softmax(1).cpu() for each in (pictures, *copies)]
-means = {"the pictures": answers[0], "one copy": answers[1], "mean of 4 copies": sum(answers[1:])}
+means = {"the pictures": answers[0], "one copy": answers[1]}
+means["mean of 4 copies"] = sum(answers[1:])
 for name, answer in means.items():
     print(f"{name:<17} {(answer.argmax(1) == labels).float().mean():.1%}")
 
@@ -1353,7 +1361,7 @@ def gradients():
     return flat([parameter.grad for parameter in model.parameters()])
 
 # %% tags=["nbval-ignore-output"]
-weights = 4 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+weights = 4 * sum(each.numel() * each.element_size() for each in model.parameters())
 sizes = (2, 8, 32, 64)
 rows = {n: [weights / 1e6, saved_bytes(model, pictures[:n]) / 1e6] for n in sizes}
 headings = ["weights, gradients, averages / MB", "kept for the backward pass / MB"]
