@@ -69,8 +69,8 @@ def train(model, data, epochs, seed=0):
     return model.eval()
 
 # %% [markdown]
-# Both networks are trained in the same way, for the same number of epochs. And we prepare a test for them: `moved`
-# shifts pictures to the right.
+# Both networks are trained in the same way, for the same number of epochs. (`width=8` makes it a small CNN: its first
+# layer has 8 kernels.) And we prepare a test for them: `moved` shifts pictures to the right.
 
 # %%
 from dl_course.models import SimpleCNN, SimpleNet
@@ -555,7 +555,8 @@ for keep in (list, nn.ModuleList):
 # | linear, ReLU | 84 |
 # | linear | classes |
 #
-# **Exercise.** Write `LeNet`. Attributes may have any name. The last layer gives logits: no ReLU and no softmax after it.
+# **Exercise.** Write `LeNet`. Attributes may have any name. The last layer gives logits: no ReLU and no softmax after
+# it.
 
 # %% tags=["exercise"]
 class LeNet(nn.Module):
@@ -600,9 +601,9 @@ for name, model in networks.items():
 # %% [markdown]
 # ## 10. What does the mean do? An ablation
 #
-# LeNet flattens its last maps, and `SimpleCNN` averages them. Is that the reason? Two networks that differ in many
-# things can't tell. An **ablation** changes one thing at a time: we give `SimpleCNN` a `Flatten` in place of the mean,
-# and leave everything else as it is. We train each version with three seeds, because a single run might be luck.
+# LeNet flattens its last maps, and `SimpleCNN` averages them. Is that the reason? Comparing two networks that differ in
+# many ways can't tell. An **ablation** changes one thing at a time: we give `SimpleCNN` a `Flatten` in place of the
+# mean, and leave everything else as it is. We train each version with three seeds, because a single run might be luck.
 
 # %%
 def simple_cnn(end):
@@ -717,7 +718,7 @@ print(f"the 12×12 pixels in the middle: {area:.0%} of the field, {inner:.0%} of
 
 # %% [markdown]
 # The formula gives the outer limit, and the network reaches it. But the pixels near the border count little: there are
-# few ways from there to the unit, and many from the middle. The **effective** receptive field is much smaller than the
+# few ways from there to the unit, and many from the middle. The **effective** receptive field is smaller than the
 # formula says (Luo et al. 2016).
 
 # %% [markdown]
@@ -746,7 +747,8 @@ for ax, name in zip(axes, names, strict=True):
 # %% [markdown]
 # From left to right there is less and less *where*, and room for more and more *what*. From one stage to the next, the
 # maps halve and the channels double. Many networks for pictures have this pyramid form, but not all: within a stage
-# nothing changes, the stem halves without doubling, and the vision transformer of section 18 keeps one size throughout.
+# nothing changes, max pooling halves without doubling, and the vision transformer of section 18 keeps one size
+# throughout.
 #
 # This is a good place for a break. You know what a convolution is and what it is good for. What follows is how to stack
 # many of them.
@@ -782,7 +784,7 @@ for ax, (name, together) in zip(axes, norms.items(), strict=True):
 ask("03-which-norm")
 
 # %% [markdown]
-# Let's see it: we normalise a picture in company, and alone.
+# Let's see it: we normalise a picture once in a batch of four, and once alone.
 
 # %%
 from dl_course.models import GroupNorm1
@@ -793,9 +795,9 @@ for norm in (nn.BatchNorm2d(6), GroupNorm1(6), nn.GroupNorm(2, 6), nn.InstanceNo
     print(f"{type(norm).__name__:<15} difference {(company - alone).abs().max().item():.4f}")
 
 # %% [markdown]
-# Only for batch norm does company matter. That is why it has two modes. In training it uses the batch's statistics, and
-# keeps a running average of them; in evaluation (`model.eval()`) it uses that average, so that a picture gets the same
-# answer in any company. With very small batches the statistics become poor: use group norm there.
+# Only for batch norm do the others matter. That is why it has two modes. In training it uses the batch's statistics,
+# and keeps a running average of them; in evaluation (`model.eval()`) it uses that average, so that a picture gets the
+# same answer in any batch. With very small batches the statistics become poor: use group norm there.
 #
 # One layer of the course goes further. Suppose one network is to serve a camera and a depth sensor. Their pictures have
 # different contrast and brightness, and one scale and one shift can't fit both. `CrossModalNorm` is not a standard
@@ -960,8 +962,8 @@ pd.DataFrame(rows, index=["accuracy in training", "accuracy on unseen digits"]).
 
 # %% [markdown]
 # Read the plain rows: four times as many blocks, and a *lower* accuracy, in training as well. Then the residual rows:
-# there, depth helps. And without norms, both depths learn slowly or not at all. (Five epochs are few, and these networks
-# are tiny. The table says what trains quickly, not what is possible in the end.)
+# there, depth helps. And without norms, both depths learn slowly or not at all. (Five epochs are few, and these
+# networks are tiny. The table says what trains quickly, not what is possible in the end.)
 #
 # What does the shortcut do to gradients? Here are two deep networks before training, the same except for their
 # shortcuts. For every block we draw the size of the gradient that arrives there.
@@ -1331,7 +1333,8 @@ print(f"right on {right:.1%} ± {2 * error:.1%} of {len(labels):,} unseen pictur
 
 # %% [markdown]
 # Far above chance. (The ± is two standard errors: how far the choice of these pictures may have moved the figure.) What
-# does it get wrong? Each row below is a kind, each column what the network called it. Off the diagonal are its mistakes.
+# does it get wrong? Each row below is a kind, each column what the network called it. Off the diagonal are its
+# mistakes.
 
 # %% alt="A ten by ten table of true against predicted kinds, with large numbers along the diagonal" tags=["nbval-ignore-output"]
 table = torch.bincount(labels * 10 + predicted, minlength=100).view(10, 10)
@@ -1351,8 +1354,7 @@ _ = plots.image_grid(pictures[worst], titles, columns=4)
 
 # %% [markdown]
 # Would you have known them all? Look at what lies close to the shapes. Always look at the mistakes: they say what the
-# accuracy can't. Chapter 04 explains every
-# line of the training, and chapter 05b asks *where a network looks*.
+# accuracy can't. Chapter 04 explains every line of the training, and chapter 05b asks *where a network looks*.
 
 # %% [markdown]
 # ## Summary

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 04 · Training: how a network learns, and how you can tell
 #
-# Chapter 03 hid its training in ten lines. Here we open them up. Training is where most of the time goes, and where most
-# mistakes hide: hardly anything crashes. The numbers are only a little worse than they could be, and nobody tells you.
-# So for every step this chapter asks two questions: what does it do, and how would I notice that it's wrong?
+# Chapter 03 hid its training in ten lines. Here we open them up. Training is where most of the time goes, and where
+# most mistakes hide: hardly anything crashes. The numbers are only a little worse than they could be, and nobody tells
+# you. So for every step this chapter asks two questions: what does it do, and how would I notice that it's wrong?
 #
 # **You will be able to**
 # - look at data before a network does; read them from your own files, split, augment and load them reproducibly
@@ -45,9 +45,9 @@ digits, validation = load("digits"), load("digits", "val")
 describe(digits)
 
 # %% [markdown]
-# Read it line by line. There is one size, so they fit into a batch. They range from 0 to 1, so nobody has mixed in bytes
-# from 0 to 255. There are about as many of each class, so accuracy means what it seems to mean. No picture occurs twice.
-# And there is nothing strange, which you shouldn't believe until you have looked.
+# Read it line by line. There is one size, so they fit into a batch. They range from 0 to 1, so nobody has mixed in
+# bytes from 0 to 255. There are about as many of each class, so accuracy means what it seems to mean. No picture occurs
+# twice. And there is nothing strange, which you shouldn't believe until you have looked.
 
 # %% alt="Thirty handwritten digits in three rows, each with its label above it, all upright and readable"
 from dl_course.plots import image_grid
@@ -177,9 +177,9 @@ def padded(items):
 print(next(iter(DataLoader(uneven, batch_size=3, collate_fn=padded)))[0].shape)
 
 # %% [markdown]
-# The course has both common layouts ready: `folder_per_class` for folders like ours, and `CSVImageDataset` for a table of
-# file names and labels, which may have other columns too. What if a file is missing? You want to know it now, with its
-# row, and not in the middle of the night in epoch 3.
+# The course has both common layouts ready: `folder_per_class` for folders like ours, and `CSVImageDataset` for a table
+# of file names and labels, which may have other columns too. What if a file is missing? You want to know it now, with
+# its row, and not in the middle of the night in epoch 3.
 
 # %%
 from dl_course.data import CSVImageDataset, folder_per_class
@@ -257,9 +257,9 @@ figure, ax = plt.subplots(figsize=(9, 6.4), layout="constrained")
 _ = image_grid(pictures, titles, ax, columns=8)
 
 # %% [markdown]
-# A mirrored arrow is still an arrow. A mirrored 6 isn't a 6, and training on it teaches nonsense. New colours do no harm
-# to a shape; if the question were "which bird is it?", they would. No policy is good or bad in itself. It is *reasonable*
-# for a question, or it isn't.
+# A mirrored arrow is still an arrow. A mirrored 6 isn't a 6, and training on it teaches nonsense. New colours do no
+# harm to a shape; if the question were "which bird is it?", they would. No policy is good or bad in itself. It is
+# *reasonable* for a question, or it isn't.
 #
 # One rule: augment what you learn from, not what you judge by. A validation figure over randomly altered pictures is
 # itself random, and answers another question. (There is a method that alters test pictures on purpose, *test-time
@@ -284,9 +284,9 @@ print("once more: ", first_labels(other))
 print("epoch 1:   ", first_labels(one))
 
 # %% [markdown]
-# The same seed gives the same order, and every epoch has its own. For augmented pictures we ask for more: each *picture*
-# must come out the same, too, no matter how many worker processes share the work. (A plain `DataLoader` fails here: its
-# random numbers depend on which worker got which batch.)
+# The same seed gives the same order, and every epoch has its own. For augmented pictures we ask for more: each
+# *picture* must come out the same, too, no matter how many worker processes share the work. (A plain `DataLoader` fails
+# here: its random numbers depend on which worker got which batch.)
 
 # %%
 augmented = load("digits", transform="wobble").subset(torch.arange(96))
@@ -315,14 +315,14 @@ ratio = np.median([slow / fast for slow, fast in times])
 print(f"an epoch of slices is {ratio:.0f} times as fast as one of single pictures")
 
 # %% [markdown]
-# For large networks this hardly matters. For small ones, loading can take longer than learning. Measure before you blame
-# the network.
+# For large networks this hardly matters. For small ones, loading can take longer than learning. Measure before you
+# blame the network.
 
 # %% [markdown]
 # ## 6. One step of training
 #
-# Now the loop. Its heart is a step that you know from chapter 02, where you derived each gradient yourself. PyTorch finds
-# them for you. What is left is the order:
+# Now the loop. Its heart is a step that you know from chapter 02, where you derived each gradient yourself. PyTorch
+# finds them for you. What is left is the order:
 #
 # 1. put the model into training mode, because some layers behave differently there
 # 2. forward: compute the logits, and from them the loss
@@ -345,8 +345,8 @@ print("evaluation:", dropout.eval()(ones))
 print(f"mean of many in training: {dropout.train()(torch.ones(100_000)).mean():.2f}")
 
 # %% [markdown]
-# **Exercise.** Write `train_step`. It returns the loss as a plain number. A loss *tensor* remembers how it was computed,
-# with all layers' outputs; collect such tensors in a list, and they fill up the memory.
+# **Exercise.** Write `train_step`. It returns the loss as a plain number. A loss *tensor* remembers how it was
+# computed, with all layers' outputs; collect such tensors in a list, and they fill up the memory.
 
 # %% tags=["exercise"]
 def train_step(
@@ -397,8 +397,8 @@ sns.despine()
 print(f"first step {losses[0]:.2f}, mean of the last twenty {np.mean(losses[-20:]):.2f}")
 
 # %% [markdown]
-# It starts near $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly. It jumps a
-# little because every step sees another batch. That is what a healthy training looks like.
+# It starts near $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly. It jumps
+# a little because every step sees another batch. That is what a healthy training looks like.
 #
 # Why must gradients be cleared? Because `backward()` *adds* to what is there.
 
@@ -424,9 +424,9 @@ sns.despine()
 # %% [markdown]
 # ## 7. An evaluation that measures what it claims to
 #
-# After every epoch we ask: how good is the network on pictures that it doesn't learn from? Five things can go wrong here,
-# and all of them are silent. First: batch norm and dropout have to know that this isn't training. Below, the same trained
-# network is shown the same pictures in both modes, in batches of several sizes.
+# After every epoch we ask: how good is the network on pictures that it doesn't learn from? Five things can go wrong
+# here, and all of them are silent. First: batch norm and dropout have to know that this isn't training. Below, the same
+# trained network is shown the same pictures in both modes, in batches of several sizes.
 
 # %%
 ask("04-batches-of-two")
@@ -477,8 +477,8 @@ columns = ["pictures in the last", "mean of the means", "mean of all samples"]
 pd.DataFrame(rows, index=columns).T
 
 # %% [markdown]
-# The mean of the means changes with the batch size, wherever the last batch is smaller. The mean of all samples doesn't:
-# only that is the loss on the validation set.
+# The mean of the means changes with the batch size, wherever the last batch is smaller. The mean of all samples
+# doesn't: only that is the loss on the validation set.
 #
 # Third: without `torch.no_grad()`, PyTorch keeps every layer's output for a backward pass that never comes. Fourth: if
 # you switch to eval mode and forget to switch back, the next epoch runs without dropout. And fifth, the opposite:
@@ -540,9 +540,9 @@ by_hand = pd.DataFrame(rows, columns=["epoch", "train_loss", "val_loss", "val_ac
 by_hand.round(3)
 
 # %% [markdown]
-# The network learns. The two losses aren't measured at the same moment: the training loss is a mean over the epoch, while
-# the network was still changing, and the validation loss is taken at its end. On the other hand, eval mode uses batch
-# norm's running averages, and those lag behind. Early on, either of the two can be the lower one.
+# The network learns. The two losses aren't measured at the same moment: the training loss is a mean over the epoch,
+# while the network was still changing, and the validation loss is taken at its end. On the other hand, eval mode uses
+# batch norm's running averages, and those lag behind. Early on, either of the two can be the lower one.
 
 # %% [markdown]
 # ## 8. The first test of any network: one batch
@@ -584,16 +584,16 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# The healthy one is done within a few dozen steps. None of the others gets there. One second, and three kinds of bug are
-# ruled out. Make it a habit.
+# The healthy one is done within a few dozen steps. None of the others gets there. One second, and three kinds of bug
+# are ruled out. Make it a habit.
 
 # %% [markdown]
 # ## 9. The same, with a Trainer
 #
 # Your loop is short because it does little. A real one also moves the schedule, clips gradients, writes checkpoints,
-# stops in time, and stays readable. The course's `Trainer` is such a loop, built from parts that you can also use without
-# it. Read it once: `Trainer??` shows its source, and the core is a page long. (Long trainings show a progress bar. Those
-# below take seconds, so we switch it off.)
+# stops in time, and stays readable. The course's `Trainer` is such a loop, built from parts that you can also use
+# without it. Read it once: `Trainer??` shows its source, and the core is a page long. (Long trainings show a progress
+# bar. Those below take seconds, so we switch it off.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course import training
@@ -648,12 +648,12 @@ DescentPlayground(surface="ravine", method="sgd", rate=0.15)
 
 # %% [markdown]
 # In the ravine, one direction is steep and the other flat. SGD can't take larger steps along the floor without being
-# thrown out by the walls. Momentum adds up the small, steady steps. Adagrad divides each parameter's step by the root of
-# all its squared gradients so far, RMSprop by the root of their running mean, so that steep and flat directions get steps of
-# similar size. Adam is RMSprop with momentum.
+# thrown out by the walls. Momentum adds up the small, steady steps. Adagrad divides each parameter's step by the root
+# of all its squared gradients so far, RMSprop by the root of their running mean, so that steep and flat directions get
+# steps of similar size. Adam is RMSprop with momentum.
 #
-# In practice, an optimizer is a name in a configuration, and so is a schedule (section 12). The next cell makes a Trainer
-# from such names; we use it for the rest of the chapter.
+# In practice, an optimizer is a name in a configuration, and so is a schedule (section 12). The next cell makes a
+# Trainer from such names; we use it for the rest of the chapter.
 
 # %%
 def new_trainer(
@@ -716,7 +716,7 @@ curve
 # The band is as telling as the line: it spans what three seeds suggested. Within it, no rate is *known* to be better
 # than another: that would take many more runs than three.
 #
-# On the way, the finder trained the network for some dozens of steps. Has this spoiled the network? It must not.
+# On the way, the finder trained the network for some dozens of steps. Has this changed the network? It must not.
 
 # %%
 pairs = zip(before, model.state_dict().values(), strict=True)
@@ -724,8 +724,8 @@ print("weights as before:", all(torch.equal(old, new) for old, new in pairs))
 print("the learning rate:", optimizer.param_groups[0]["lr"])
 
 # %% [markdown]
-# Now try the suggestion, as the highest rate of a schedule that you'll meet in the next section; and beside it a tenth of
-# it, and ten times as much.
+# Now try the suggestion, as the highest rate of a schedule that you'll meet in the next section; and beside it a tenth
+# of it, and ten times as much.
 
 # %% tags=["nbval-ignore-output"]
 rows = {}
@@ -743,8 +743,8 @@ pd.DataFrame(rows).T[columns].rename_axis("learning rate").round(3)
 # ## 12. Schedules: large steps first, small ones last
 #
 # A learning rate that is right at the beginning is too high at the end. Near the valley floor, the noise of the batches
-# throws the weights back and forth, and the larger the step, the further. You can see it without any network: one number
-# walks downhill on $x^2$, by gradients with noise.
+# throws the weights back and forth, and the larger the step, the further. You can see it without any network: one
+# number walks downhill on $x^2$, by gradients with noise.
 
 # %% alt="Two walks towards zero: with a constant rate it keeps jumping around zero, with a falling rate it comes to rest"
 def walk(rate_at, steps=400, x=12.0):
@@ -768,8 +768,8 @@ sns.despine()
 # And why *warm up*? At the start the weights are random, and Adam's running averages know nothing yet. Large steps in a
 # random direction can do lasting damage. So the rate first rises for a while. A widely used schedule does both: a short
 # linear rise, then half a cosine down to 0. **One-cycle** does the same with a long rise: nearly a third of all steps
-# up, the rest down, to a rate far below the first. Its peak can be higher than any constant rate that works. (While the rate
-# is high, it lowers the momentum.)
+# up, the rest down, to a rate far below the first. Its peak can often be higher than a constant rate that works. (While
+# the rate is high, it lowers the momentum.)
 #
 # **Exercise.** Write `warmup_cosine`. It returns the *factor* by which the highest learning rate is multiplied at a
 # step. During the warm-up it rises in equal steps, and the very first step already moves: $\frac{1}{warmup + 1}$, then
@@ -793,8 +793,8 @@ check(warmup_cosine)
 
 # %% [markdown]
 # PyTorch takes it as it is: `LambdaLR` multiplies the optimizer's rate by what your function returns. Beside it, the
-# course's schedules, by their names. The *plateau* schedule (torch's `ReduceLROnPlateau`) has no plan: it is told a loss
-# after every epoch, and lowers the rate when that loss stands still. Here it is told a made-up loss.
+# course's schedules, by their names. The *plateau* schedule (torch's `ReduceLROnPlateau`) has no plan: it is told a
+# loss after every epoch, and lowers the rate when that loss stands still. Here it is told a made-up loss.
 
 # %%
 from torch.optim.lr_scheduler import LambdaLR
@@ -834,8 +834,8 @@ sns.despine()
 
 # %% [markdown]
 # Yours is `warmup-cosine`, step for step. Note *when* each one moves: most of them after every step, `step` after every
-# epoch, and plateau only when it is told a loss. A schedule that nobody steps does nothing, and says nothing. The Trainer
-# steps each one the way it wants to be stepped.
+# epoch, and plateau only when it is told a loss. A schedule that nobody steps does nothing, and says nothing. The
+# Trainer steps each one the way it wants to be stepped.
 #
 # Does a falling rate pay? Three schedules with the same highest rate, three seeds each.
 
@@ -879,11 +879,11 @@ _ = plain.plot()
 
 # %% [markdown]
 # In training everything is right, soon and for good. On new pictures it isn't, and their loss, after its lowest point,
-# *rises*: the network becomes ever surer, also of its mistakes. This is **overfitting**. It has learned its pictures, not
-# the digits.
+# *rises*: the network becomes ever surer, also of its mistakes. This is **overfitting**. It has learned its pictures,
+# not the digits.
 #
-# The simplest remedy is to stop in time: when the validation loss hasn't improved for a while. Not at the first epoch that
-# is worse, because the curve is noisy. One waits for a few epochs, which is called *patience*.
+# The simplest remedy is to stop in time: when the validation loss hasn't improved for a while. Not at the first epoch
+# that is worse, because the curve is noisy. One waits for a few epochs, which is called *patience*.
 #
 # **Exercise.** Write `EarlyStopping`. Its `update` is told a loss after every epoch, and says whether to stop. Only a
 # loss that is lower than the best by *more than* `min_delta` is progress, and becomes the new best.
@@ -961,8 +961,8 @@ def words(share):
 _ = image_grid(mixed[:8], [words(share) for share in shares[:8]], columns=8)
 
 # %% [markdown]
-# Now each of them, for the same forty epochs, with five seeds. Each seed draws its own few pictures, and every remedy gets
-# the same ones, so that we can compare run by run. (`add_dropout` puts dropout behind every ReLU.)
+# Now each of them, for the same forty epochs, with five seeds. Each seed draws its own few pictures, and every remedy
+# gets the same ones, so that we can compare run by run. (`add_dropout` puts dropout behind every ReLU.)
 
 # %%
 def remedied(remedy, seed):
@@ -994,11 +994,11 @@ headings = ["val_loss", "val_accuracy", "change of the loss", "change of the acc
 pd.DataFrame(rows, index=headings).T
 
 # %% [markdown]
-# Read the last two columns: the change against doing nothing, with a 95 % interval over the five seeds. Where an interval
-# contains 0, no effect is shown. The remedies lower the *loss* a lot: the network is less sure of its mistakes. The
-# *accuracy* is another matter. Its changes are small, and most of their intervals contain 0: so for accuracy, most of
-# this section's remedies are *not shown* to help here. With other data and another network, expect another table. More
-# pictures are the remedy that helps nearly always.
+# Read the last two columns: the change against doing nothing, with a 95 % interval over the five seeds. Where an
+# interval contains 0, no effect is shown. The remedies lower the *loss* a lot: the network is less sure of its
+# mistakes. The *accuracy* is another matter. Its changes are small, and most of their intervals contain 0: so for
+# accuracy, most of this section's remedies are *not shown* to help here. With other data and another network, expect
+# another table. More pictures are the remedy that helps nearly always.
 #
 # And *test-time augmentation*? We average the answers to four altered copies of each picture, for a network that was
 # trained on such copies.
@@ -1020,8 +1020,8 @@ for name, answer in means.items():
     print(f"{name:<17} {(answer.argmax(1) == labels).float().mean():.1%}")
 
 # %% [markdown]
-# Altered copies are harder than the originals; averaging wins back most of that loss. Whether it wins more depends on the
-# task: for photographs and their mirror images it often does. Here, the plain pictures are the better question.
+# Altered copies are harder than the originals; averaging wins back most of that loss. Whether it wins more depends on
+# the task: for photographs and their mirror images it often does. Here, the plain pictures are the better question.
 
 # %% [markdown]
 # ## 14. When one class is rare
@@ -1122,8 +1122,8 @@ print("γ = 0 is cross-entropy:", torch.allclose(plainly, focal_loss(logits, tru
 
 # %% [markdown]
 # Now all five, with the same number of steps. Recall is measured on the balanced test set: a hundred pictures of each
-# class, so chance in the choice of these pictures can move a recall by up to 10 points either way. Trust large differences
-# only.
+# class, so chance in the choice of these pictures can move a recall by up to 10 points either way. Trust large
+# differences only.
 
 # %% tags=["nbval-ignore-output"]
 shuffled, weights = loader(rare, 32, shuffle=True), training.class_weights(rare).float()
@@ -1172,11 +1172,11 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# Look at the last bar of each group. Done plainly, the rarest class hardly exists for the network. Weighting and balanced
-# drawing bring it back, and pay for it with some of the commonest. Undersampling does, too, although it has thrown
-# most of the pictures away; with more classes and finer differences that would hurt. And focal loss is no cure for
-# *this*: it was made for huge numbers of easy background samples, not for classes of which there are few. One can combine
-# it with class weights, as its inventors did.
+# Look at the last bar of each group. Done plainly, the rarest class hardly exists for the network. Weighting and
+# balanced drawing bring it back, and pay for it with some of the commonest. Undersampling does, too, although it has
+# thrown most of the pictures away; with more classes and finer differences that would hurt. And focal loss is no cure
+# for *this*: it was made for huge numbers of easy background samples, not for classes of which there are few. One can
+# combine it with class weights, as its inventors did.
 
 # %% [markdown]
 # ## 15. A batch that doesn't fit
@@ -1240,9 +1240,9 @@ for norm in (GroupNorm1, nn.BatchNorm2d):
 # %% [markdown]
 # ## 16. Clipping: shorter, but in the same direction
 #
-# Now and then one batch has a huge gradient, and a single step throws away what hundreds have learned. **Clipping** cuts
-# the gradient to a maximum length. The length of what? Of *all* gradients together, as if they were one long vector.
-# Then every one of them shrinks by the same factor, and the direction stays.
+# Now and then one batch has a huge gradient, and a single step throws away what hundreds have learned. **Clipping**
+# cuts the gradient to a maximum length. The length of what? Of *all* gradients together, as if they were one long
+# vector. Then every one of them shrinks by the same factor, and the direction stays.
 #
 # **Exercise.** Write `clip_by_global_norm`.
 
@@ -1295,8 +1295,8 @@ for name, clipped in (("together", together), ("each by itself", apart)):
 # %% [markdown]
 # ## 17. Half the bits: mixed precision
 #
-# A number takes 32 bits. Do we need them all? With 16, whatever is stored takes half the memory, and graphics cards have
-# special units that multiply such numbers faster. There are two ways to spend 16 bits.
+# A number takes 32 bits. Do we need them all? With 16, whatever is stored takes half the memory, and graphics cards
+# have special units that multiply such numbers faster. There are two ways to spend 16 bits.
 
 # %%
 rows = {}
@@ -1308,12 +1308,12 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 pd.DataFrame(rows, index=["largest", "step after 1", "1 + 0.001", "0.00000001 becomes"]).T
 
 # %% [markdown]
-# `float16` is fine-grained but has a short range: a tiny gradient becomes 0. So one multiplies the loss by a large number
-# first, and divides the gradients by it later; torch's `GradScaler` does that, and the Trainer uses it for
-# `precision="fp16"`. `bfloat16` has the range of `float32` but is coarse: 1 + 0.001 is 1. A weight stored that way would
-# never move by small steps.
+# `float16` is fine-grained but has a short range: a tiny gradient becomes 0. So one multiplies the loss by a large
+# number first, and divides the gradients by it later; torch's `GradScaler` does that, and the Trainer uses it for
+# `precision="fp16"`. `bfloat16` has the range of `float32` but is coarse: 1 + 0.001 is 1. A weight stored that way
+# would never move by small steps.
 #
-# Hence *mixed* precision. The weights stay in `float32`. During computation only, `autocast` does matrix products in
+# So use *mixed* precision. The weights stay in `float32`. During computation only, `autocast` does matrix products in
 # 16 bits, and leaves sums and losses alone.
 
 # %%
@@ -1368,10 +1368,10 @@ headings = ["weights, gradients, averages / MB", "kept for the backward pass / M
 pd.DataFrame(rows, index=headings).T.rename_axis("batch").round(2)
 
 # %% [markdown]
-# With a small batch the weights take more, with a large batch the activations do; here the balance tips somewhere between
-# the first and the last row. For large batches, **activation checkpointing** helps: it keeps only the input of a block, and
-# computes the rest a second time when its gradient is due. (It has nothing to do with the checkpoints of the next
-# section.)
+# With a small batch the weights take more, with a large batch the activations do; here the balance tips somewhere
+# between the first and the last row. For large batches, **activation checkpointing** helps: it keeps only the input of
+# a block, and computes the rest a second time when its gradient is due. (It has nothing to do with the checkpoints of
+# the next section.)
 
 # %% tags=["nbval-ignore-output"]
 plainly, bytes_plainly = gradients(), saved_bytes(model, pictures)
@@ -1387,14 +1387,14 @@ print(f"kept for backward: {bytes_plainly / 1e6:.1f} MB, then {bytes_sparingly /
 # %% [markdown]
 # ## 19. Interrupted, and resumed
 #
-# A long training will be interrupted: by you, by a power cut, by somebody who needs the machine. What has to be saved, so
-# that it continues *as if nothing had happened*? The weights. The optimizer with its averages. The position in the
+# A long training will be interrupted: by you, by a power cut, by somebody who needs the machine. What has to be saved,
+# so that it continues *as if nothing had happened*? The weights. The optimizer with its averages. The position in the
 # schedule. The state of the random numbers. The order of the data, and the position in it. The count of early stopping.
 # Forget one of them, and you get a different training.
 #
-# Let's try it. One training runs through. Another is stopped in the middle of an epoch, as by the notebook's Stop button.
-# Then a new Trainer, which knows nothing of the first, continues from its files. (On the CPU, where sums are always added
-# in the same order.)
+# Let's try it. One training runs through. Another is stopped in the middle of an epoch, as by the notebook's Stop
+# button. Then a new Trainer, which knows nothing of the first, continues from its files. (On the CPU, where sums are
+# always added in the same order.)
 
 # %%
 class StopButton:

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # A chapter leaves this list when it has been edited.
-NOT_YET = {"03_cnns", "04_training", "05_seeing", "05b_looking", "05c_debugging", "06_mnist_project"}
+NOT_YET = {"05_seeing", "05b_looking", "05c_debugging", "06_mnist_project"}
 NOT_YET |= {"07_experiments", "08_deployment"}
 
 INSTEAD = {
@@ -35,7 +35,7 @@ TEXTS = [
     ROOT / "datasets/README.md",
     *sorted(ROOT.glob("dl_course/exercises/*/ch*.py")),
 ]
-TEXTS = [path for path in TEXTS if not re.search(r"(checks|probes)/ch0[3-9]", path.as_posix())]
+TEXTS = [path for path in TEXTS if not re.search(r"(checks|probes)/ch0[5-9]", path.as_posix())]
 
 
 def words_of(path):

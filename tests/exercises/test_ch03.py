@@ -73,7 +73,7 @@ def by_windows(x, w, b, stride=1, padding=0, change=lambda window: window):
     return out
 
 
-@wrong("conv2d_by_hand", "turned the kernel around")
+@wrong("conv2d_by_hand", "flipped the kernel")
 def _(x, w, b, stride=1, padding=0):
     return by_windows(x, w.flip(2, 3), b, stride, padding)
 

@@ -67,7 +67,7 @@ class Conv2dByHand(Exercise):
 
     name = "conv2d_by_hand"
     hints = (
-        "`F.pad(x, (p, p, p, p))` puts a rim of zeros around the last two axes. That is all of padding.",
+        "`F.pad(x, (p, p, p, p))` puts a border of zeros around the last two axes: that is all padding is.",
         "Two loops, over rows i and columns j of the output. A window starts at (i * stride, j * stride).",
         "`window[:, None] * w` has the axes (N, O, C, k, l): sum the last three, then add b.",
     )
@@ -75,11 +75,11 @@ class Conv2dByHand(Exercise):
     reference = staticmethod(_conv)
     slips: ClassVar = {
         "no bias": "the bias is missing",
-        "flip": "you turned the kernel around, as mathematicians do; networks slide it as it is",
+        "flip": "you flipped the kernel, as mathematicians do; networks slide it as it is",
         "transposed": "rows and columns of the kernel are swapped",
         "one channel": "only the first channel counts; a filter has a slice for every channel",
         "no stride": "the stride is left out: the window moves by stride pixels",
-        "no padding": "the padding is left out: a rim of zeros around the picture",
+        "no padding": "the padding is left out: a border of zeros around the picture",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -112,7 +112,7 @@ class SeparableParameters(Exercise):
     )
     reference = staticmethod(_separable)
     slips: ClassVar = {
-        "full": "that is an ordinary convolution; a separable one has a filter a channel, then a 1×1 mix",
+        "full": "that is an ordinary convolution; a separable one has one filter per channel, then a 1×1 mix",
         "outputs": "the depthwise part has a filter for each *input* channel",
         "no pointwise": "the 1×1 convolution that mixes the channels is missing",
         "no depthwise": "the filters of the depthwise part are missing",
@@ -146,10 +146,10 @@ class ReceptiveField(Exercise):
     )
     reference = staticmethod(_field)
     slips: ClassVar = {
-        "no stride": "after a stride, neighbours lie further apart in the picture: a step counts more pixels",
+        "no stride": "after a stride, neighbours lie further apart in the picture: a step covers more pixels",
         "stride first": "a layer's own stride counts from the next layer on: first the field, then the jump",
         "last stride": "strides multiply up: jump *= stride, not jump = stride",
-        "whole kernels": "a kernel of 3 adds 2 pixels, not 3: its first one was seen already",
+        "whole kernels": "a kernel of 3 adds 2 pixels, not 3: its first pixel was counted already",
         "from 0": "it begins with 1: without any layer, a pixel sees itself",
     }
 
@@ -197,7 +197,7 @@ class LeNet(Exercise):
     slips: ClassVar = {
         "average": "you pooled by the mean; take the maximum of each 2×2 window",
         "no relu": "a ReLU is missing after the convolutions",
-        "linear": "a ReLU is missing between the linear layers: without it, they are only one",
+        "linear": "a ReLU is missing between the linear layers: without it they are only one",
         "softmax": "return logits: no softmax after the last layer",
         "relu": "no ReLU after the last layer: logits may be negative",
         "transposed": "the maps were flattened in another order: `x.flatten(1)` keeps rows together",
@@ -236,8 +236,8 @@ class SqueezeExcite(Exercise):
     slips: ClassVar = {
         "none hidden": "with few channels, channels // reduction is 0 hidden units: take at least one",
         "no sigmoid": "the sigmoid is missing: weights lie between 0 and 1",
-        "softmax": "softmax makes the channels compete; a sigmoid weighs each by itself",
-        "no relu": "the ReLU between the two layers is missing: they are then only one",
+        "softmax": "softmax makes the channels compete; a sigmoid weights each by itself",
+        "no relu": "the ReLU between the two layers is missing: without it they are only one",
         "max": "you squeezed with the largest value; SE takes the mean",
         "weights": "those are the weights; multiply x by them",
     }

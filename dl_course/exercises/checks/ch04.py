@@ -89,7 +89,7 @@ class TrainStep(Exercise):
     name = "train_step"
     hints = (
         "Mode, forward, loss; then `optimizer.zero_grad()`, `loss.backward()`, `optimizer.step()`.",
-        "`loss.item()` is the plain number, without what PyTorch remembers of how it came about.",
+        "`loss.item()` is the plain number, without PyTorch's record of how it was computed.",
     )
     reference = staticmethod(_stepped)
     slips: ClassVar = {
@@ -137,7 +137,7 @@ class Evaluate(Exercise):
     reference = staticmethod(_evaluated)
     slips: ClassVar = {
         "means": "the mean of the batches' means is not the mean of the samples: the last batch is shorter",
-        "loss means": "the loss is a mean over batches, and the last is shorter: weigh each by its samples",
+        "loss means": "the loss is a mean over batches, and the last is shorter: weight each by its samples",
         "no eval": "model.eval() is missing: in training mode, batch norm learns from what it should judge",
         "graph": "PyTorch kept everything for a backward pass that never comes: use torch.no_grad()",
         "left": "the model came in training mode, and should leave in it: give every mode back",
@@ -174,7 +174,7 @@ class WarmupCosine(Exercise):
     )
     reference = staticmethod(_factor)
     slips: ClassVar = {
-        "from 0": "step 0 would have the rate 0 and be lost: begin with 1/(warmup + 1)",
+        "from 0": "step 0 would have a rate of 0 and be wasted: begin with 1/(warmup + 1)",
         "top early": "the top is reached a step early: step k of the warm-up has (k + 1)/(warmup + 1)",
         "no shift": "the cosine begins after the warm-up, and has only the steps that are left",
         "rises again": "a cosine rises again after half a turn: from step `total` on the factor stays 0",
@@ -215,8 +215,8 @@ class AccumulatedStep(Exercise):
     )
     reference = staticmethod(_accumulated)
     slips: ClassVar = {
-        "sum": "the batches' means were added up, so the gradient is too large: weigh each by its share",
-        "mean": "the batches are of unequal size: weigh each by its share of the samples, not all alike",
+        "sum": "the batches' means were added up, so the gradient is too large: weight each by its share",
+        "mean": "the batches are of unequal size: weight each by its share of the samples",
         "many steps": "you took a step for each batch; add up first, and step once",
         "erased": "zero_grad inside the loop erases what the earlier batches gave: only the last one counted",
         "no zero": "gradients from before counted too: begin with optimizer.zero_grad()",
@@ -332,11 +332,11 @@ class FocalLoss(Exercise):
     )
     reference = staticmethod(_focal)
     slips: ClassVar = {
-        "mean first": "the mean was taken too early: each sample has its own p, so weigh, then average",
+        "mean first": "the mean was taken too early: each sample has its own p, so weight, then average",
         "p": "the weight is upside down: p**gamma keeps the easy samples; take (1 - p)**gamma",
         "linear": "gamma is an exponent: (1 - p)**gamma",
         "detached": "the value is right, the gradient isn't: it must go through the weight too, no detach",
-        "sum": "those are added up; take the mean over the samples",
+        "sum": "these are added up; take the mean over the samples",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:

@@ -91,7 +91,7 @@ QUESTIONS = (
         "A unit behind two 3×3 convolutions, and a unit behind a single 5×5 convolution: how much of the "
         "picture do they see?",
         _two_threes_or_one_five,
-        "Each 3×3 adds 2 pixels: 1 + 2 + 2 = 5. Two small kernels need 18 weights where the large one needs "
+        "Each 3×3 adds 2 pixels: 1 + 2 + 2 = 5. Two small kernels need 18 weights, a 5×5 kernel needs "
         "25, and there is room for a ReLU between them.",
         {
             "The two 3×3 see 6×6, the other 5×5.": "Only the first kernel brings 3 pixels. From then on each "
