@@ -592,7 +592,7 @@ sns.despine()
 #
 # Your loop is short because it does little. A real one also moves the schedule, clips gradients, writes checkpoints,
 # stops in time, and stays readable. The course's `Trainer` is such a loop, built from parts that you can also use
-# without it. Read it once: `Trainer??` shows its source, and the core is a page long. (Long trainings show a progress
+# without it. `Trainer??` shows its source. (Long trainings show a progress
 # bar. Those below take seconds, so we switch it off.)
 
 # %% tags=["nbval-ignore-output"]
@@ -649,7 +649,7 @@ DescentPlayground(surface="ravine", method="sgd", rate=0.15)
 # %% [markdown]
 # In the ravine, one direction is steep and the other flat. SGD can't take larger steps along the floor without being
 # thrown out by the walls. Momentum adds up the small, steady steps. Adagrad divides each parameter's step by the root
-# of all its squared gradients so far, RMSprop by the root of their running mean, so that steep and flat directions get
+# of the sum of all its squared gradients so far, RMSprop by the root of their running mean, so that steep and flat directions get
 # steps of similar size. Adam is RMSprop with momentum.
 #
 # In practice, an optimizer is a name in a configuration, and so is a schedule (section 12). The next cell makes a
