@@ -397,7 +397,7 @@ sns.despine()
 print(f"first step {losses[0]:.2f}, mean of the last twenty {np.mean(losses[-20:]):.2f}")
 
 # %% [markdown]
-# It starts near $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly. It jumps
+# It starts not far from $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly. It jumps
 # a little because every step sees another batch. That is what a healthy training looks like.
 #
 # Why must gradients be cleared? Because `backward()` *adds* to what is there.
@@ -995,10 +995,10 @@ pd.DataFrame(rows, index=headings).T
 
 # %% [markdown]
 # Read the last two columns: the change against doing nothing, with a 95 % interval over the five seeds. Where an
-# interval contains 0, no effect is shown. The remedies lower the *loss* a lot: the network is less sure of its
-# mistakes. The *accuracy* is another matter. Its changes are small, and most of their intervals contain 0: so for
-# accuracy, most of this section's remedies are *not shown* to help here. With other data and another network, expect
-# another table. More pictures are the remedy that helps nearly always.
+# interval contains 0, no effect is shown. In every row the mean *loss* falls, and for weight decay and mixup the whole
+# interval lies below 0: these networks are less sure of their mistakes. The *accuracy* is another matter: no remedy is
+# clearly shown to raise it here, and some may lower it. With other data and another network, expect another table. More
+# pictures are the remedy that helps nearly always.
 #
 # And *test-time augmentation*? We average the answers to four altered copies of each picture, for a network that was
 # trained on such copies.

@@ -41,7 +41,7 @@ def _network(case: Case, norm: type[nn.Module]) -> tuple[nn.Module, torch.optim.
     layers = nn.Linear(n_in, hidden), norm(hidden), nn.ReLU(), spy, nn.Linear(hidden, classes)
     model = filled(nn.Sequential(*layers).double(), case["seed"]).train(case.get("training", True))
     if case.get("frozen"):
-        model[1].eval()
+        next(each for each in model.modules() if isinstance(each, norm)).eval()
     for parameter in model.parameters() if case.get("stale") else ():
         parameter.grad = torch.full_like(parameter, 0.5)
     return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), spy

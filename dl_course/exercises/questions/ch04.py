@@ -28,7 +28,9 @@ def _without_clearing() -> str:
     w = torch.ones(1, requires_grad=True)
     for _ in range(3):
         (2 * w).backward()
-    return "with the sum of all gradients so far" if w.grad.item() == 6 else "with its own gradient"
+    kept = w.grad
+    assert kept is not None
+    return "with the sum of all gradients so far" if kept.item() == 6 else "with its own gradient"
 
 
 def _epoch_of_the_drop() -> int:
