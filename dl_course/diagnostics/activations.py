@@ -39,6 +39,16 @@ def dead_units(model: nn.Module, loader: Any, rare: float = 0.01) -> Table:
     a share of the places below that, but not dead; active: the mean share. Otherwise like
     ``activation_statistics``. More data can only revive a unit.
     """
+    rows = {}
+    for name, (counts, places) in relu_activity(model, loader).items():
+        share, dead = counts / places, (counts == 0).sum().item()
+        few = (share < rare).sum().item() - dead
+        rows[name] = {"units": len(share), "dead": dead, "rare": few, "active": share.mean().item()}
+    return table(rows, "" if rows else "no ReLU was called, so no unit can die")
+
+
+def relu_activity(model: nn.Module, loader: Any) -> dict[str, tuple[Tensor, int]]:
+    """Return for every ReLU in how many places each unit is > 0, and how many there are."""
     active: dict[str, Any] = {}
     places: Counter[str] = Counter()
 
@@ -51,12 +61,7 @@ def dead_units(model: nn.Module, loader: Any, rare: float = 0.01) -> Table:
 
     watch = _Pass(model, measure)
     watch.run(loader)
-    rows = {}
-    for name, counts in active.items():
-        share, dead = counts / places[name], (counts == 0).sum().item()
-        few = (share < rare).sum().item() - dead
-        rows[name] = {"units": len(share), "dead": dead, "rare": few, "active": share.mean().item()}
-    return table(rows, "" if rows else "no ReLU was called, so no unit can die")
+    return {name: (counts, places[name]) for name, counts in active.items()}
 
 
 class _Pass(TorchFunctionMode):

@@ -21,6 +21,10 @@ FAULTS = [
     "saturated-units", "vanishing-gradients", "exploding-gradients", "nonfinite-loss",
     "nonfinite-gradients", "no-gradient", "frozen-parameters", "lr-too-high", "lr-too-low",
     "no-zero-grad", "no-update", "val-set-too-small", "wrong-mode", "batchnorm-small-batch",
+    "samples-mixed", "random-in-eval", "stateful-evaluation", "loss-broadcast", "labels-constant",
+    "labels-scale", "output-range", "unregistered-parameters", "zero-gradient", "loss-is-a-sum",
+    "schedule-too-fast", "step-too-small", "accumulation-lost", "future-leak", "scrambled-input",
+    "data-changes", "dropout-too-strong", "workers-alike", "untrained-frozen", "gradient-mismatch",
     "cannot-overfit-batch", "overfitting", "underfitting", "unstable-training", "plateau", "diverged",
 ]  # fmt: skip
 
@@ -56,8 +60,11 @@ def test_nothing_is_found_in_a_healthy_set_up_and_every_rule_has_run(data):
         train_step=train_step, eval_step=eval_step,
     )  # fmt: skip
     assert not report.faults and len(report) == 0
-    assert report.skipped == {} and report.notes == ()
-    assert repr(report) == "nothing found" and "nothing found" in report._repr_html_()
+    others = [
+        fault for fault, why in report.skipped.items() if why.startswith(("is for", "needs a DataLoader"))
+    ]
+    assert {*others} == report.skipped.keys() and len(others) < 7 and report.notes == ()
+    assert repr(report).startswith("nothing found") and "nothing found" in report._repr_html_()
 
 
 def train_step(model, batch, optimizer):

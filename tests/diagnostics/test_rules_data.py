@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dl_course.diagnostics.rules import data
+from dl_course.diagnostics.rules import data, labels
 from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import Skip
 
@@ -78,21 +78,21 @@ def test_inputs_have_a_size_of_about_one_in_each_channel(x, y, change, ill):
 
 
 def test_labels_have_an_output_each(x, y):
-    assert data.labels_out_of_range(evidence(x, y)) is None
+    assert labels.labels_out_of_range(evidence(x, y)) is None
     y[3], y[5] = 4, -1
-    assert "2 of 400 labels are [-1, 4]" in data.labels_out_of_range(evidence(x, y)).evidence
+    assert "2 of 400 labels are [-1, 4]" in labels.labels_out_of_range(evidence(x, y)).evidence
 
 
 def test_labels_that_the_loss_leaves_out_are_fine(x, y):
     y[:9] = -100
-    assert data.labels_out_of_range(evidence(x, y)) is None
+    assert labels.labels_out_of_range(evidence(x, y)) is None
 
 
 def test_floats_are_no_classes_for_a_loss_of_classes_and_fine_for_others(x, y):
-    assert "float32" in data.labels_out_of_range(evidence(x, y.float())).evidence
+    assert "float32" in labels.labels_out_of_range(evidence(x, y.float())).evidence
     regression = evidence(x, y.float())
     regression.loss_fn = lambda outputs, labels: (outputs.sum(1) - labels).square().mean()
-    assert data.labels_out_of_range(regression) is None
+    assert labels.labels_out_of_range(regression) is None
 
 
 def test_labels_of_digits_agree_with_pictures_until_they_are_shuffled():
@@ -123,29 +123,33 @@ def test_too_few_samples_say_nothing_on_noise(x, y):
 @pytest.mark.parametrize("rare, ill", [(100, False), (30, False), (12, False), (7, True), (2, True)])
 def test_a_class_ten_times_rarer_is_named(rare, ill):
     y = torch.tensor([0] * 100 + [1] * 100 + [2] * rare)
-    found = data.class_imbalance(evidence(torch.randn(len(y), 3), y, outputs=3))
+    found = labels.class_imbalance(evidence(torch.randn(len(y), 3), y, outputs=3))
     assert (found.where if found else None) == ("class 2" if ill else None)
 
 
 def test_chance_makes_no_class_rare():
     for seed in range(30):
         y = torch.randint(0, 100, (1000,), generator=torch.Generator().manual_seed(seed))
-        assert data.class_imbalance(evidence(torch.randn(1000, 2), y, outputs=100)) is None
+        assert labels.class_imbalance(evidence(torch.randn(1000, 2), y, outputs=100)) is None
 
 
 @pytest.mark.parametrize("batch", [1, 8, 64])
 def test_sorted_labels_are_found_whatever_the_batches_and_shuffled_ones_are_not(x, y, batch):
-    assert data.unshuffled(evidence(x, y, batch=batch)) is None
-    assert data.unshuffled(evidence(x, y.sort().values, batch=batch)) is not None
+    assert labels.unshuffled(evidence(x, y, batch=batch)) is None
+    assert labels.unshuffled(evidence(x, y.sort().values, batch=batch)) is not None
 
 
-def test_a_sample_of_one_class_alone_is_taken_for_sorted(x, y):
-    assert data.unshuffled(evidence(x, y * 0)) is not None
+def test_a_sample_of_one_class_alone_is_sorted_where_the_data_set_has_others():
+    x, y = torch.randn(6000, 2), torch.arange(6000) // 3000
+    assert "others come later" in labels.unshuffled(evidence(x, y)).evidence
+    assert labels.constant_labels(evidence(x, y)) is None
+    assert labels.unshuffled(evidence(x, y * 0)) is None
+    assert labels.constant_labels(evidence(x, y * 0)).evidence.startswith("all 2048 training labels are 0")
 
 
 def test_an_imbalanced_order_by_chance_is_not_taken_for_sorted(x):
     y = (torch.rand(400, generator=torch.Generator().manual_seed(3)) < 0.05).long()
-    assert data.unshuffled(evidence(x, y, outputs=2)) is None
+    assert labels.unshuffled(evidence(x, y, outputs=2)) is None
 
 
 @pytest.mark.parametrize("shared, ill", [(0, False), (1, False), (8, True), (100, True)])

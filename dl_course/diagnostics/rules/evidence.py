@@ -35,7 +35,13 @@ class Evidence:
     def __init__(self, model: nn.Module, train_loader: Any, loss_fn: Any, **given: Any) -> None:
         self.model, self.train_loader, self.loss_fn, self.given = model, train_loader, loss_fn, given
         self.notes, self.device, self.flat = list[str](), device_of(model), False
-        self.trial = cache(self._trial)
+        self.trial, self.made = cache(self._trial), dict[Any, Any]()
+
+    def of(self, measure: Any) -> Any:
+        """Return ``measure(self)``, made once."""
+        if measure not in self.made:
+            self.made[measure] = measure(self)
+        return self.made[measure]
 
     def need(self, name: str) -> Any:
         """Return an argument of the check-up; Skip where it was not given."""
@@ -81,11 +87,14 @@ class Evidence:
 
     @cached_property
     def labels(self) -> Tensor:
-        """The classes (N,) of the sample; Skip where labels are something else."""
+        """The classes (N,) of the sample, also of (N, 1) and of floats 0 and 1; Skip where there are none."""
         y = torch.cat([labels for _, labels in self.train])
-        if y.dim() != 1 or y.is_floating_point():
+        y = y[:, 0] if y.dim() == 2 and y.shape[1] == 1 else y
+        outputs = self.outputs if y.dim() == 1 and isinstance(self.outputs, Tensor) else None
+        measured = outputs is not None and outputs.numel() == len(outputs) and len(y.unique()) > 2
+        if y.dim() != 1 or measured or (y.is_floating_point() and not ((y == 0) | (y == 1)).all()):
             raise Skip("is for labels (N,) that are classes")
-        return y
+        return y.long()
 
     def copies(self, rate: float = 1.0) -> Parts:
         """Return copies of (model, optimizer, loss_fn), at ``rate`` times the schedule's highest."""

@@ -21,29 +21,49 @@ CURVES: list[Rule] = []  # of histories
 # line is the cause. Whatever spoils the signal can do all that TROUBLE names.
 TROUBLE = (
     "initial-loss vanishing-gradients exploding-gradients nonfinite-loss nonfinite-gradients dead-units "
-    "saturated-units lr-too-high lr-too-low cannot-overfit-batch "
+    "saturated-units zero-gradient lr-too-high lr-too-low cannot-overfit-batch "
 )
+STUCK = "zero-gradient no-update lr-too-low lr-too-high cannot-overfit-batch "
 CONSEQUENCES = {
     "input-nonfinite": TROUBLE,
+    "data-changes": TROUBLE + "input-not-normalised constant-input label-noise train-val-mismatch",
+    "workers-alike": "label-noise train-val-mismatch",
     "constant-input": TROUBLE + "label-noise train-val-leak train-val-mismatch bad-initialisation",
+    "scrambled-input": TROUBLE + "label-noise train-val-mismatch",
     "input-not-normalised": TROUBLE + "train-val-mismatch",
-    "labels-out-of-range": TROUBLE + "class-imbalance",
+    "labels-constant": TROUBLE + "class-imbalance output-width label-noise output-range output-activation",
+    "labels-out-of-range": TROUBLE + "class-imbalance output-range gradient-mismatch",
+    "labels-scale": TROUBLE + "output-range",
     "unshuffled-training": TROUBLE + "class-imbalance output-width train-val-mismatch label-noise",
     "output-width": TROUBLE + "labels-out-of-range",
-    "output-activation": TROUBLE,
+    "wrong-mode": TROUBLE + "samples-mixed stateful-evaluation",
+    "stateful-evaluation": TROUBLE + "samples-mixed gradient-mismatch",
+    "random-in-eval": "gradient-mismatch cannot-overfit-batch",
+    "samples-mixed": TROUBLE + "label-noise output-activation",
+    "future-leak": "overfitting",
+    "output-activation": TROUBLE + "output-range",
+    "output-range": TROUBLE,
+    "loss-broadcast": TROUBLE,
+    "unregistered-parameters": STUCK + "no-gradient frozen-parameters",
     "bad-initialisation": TROUBLE,
-    "wrong-mode": TROUBLE,
+    "dropout-too-strong": TROUBLE + "underfitting",
     "batchnorm-small-batch": TROUBLE,
-    "frozen-parameters": "no-gradient no-update lr-too-low lr-too-high cannot-overfit-batch",
-    "no-gradient": "no-update lr-too-low lr-too-high cannot-overfit-batch",
+    "untrained-frozen": STUCK + "bad-initialisation vanishing-gradients",
+    "frozen-parameters": STUCK + "no-gradient",
+    "no-gradient": STUCK + "gradient-mismatch",
     "nonfinite-loss": "nonfinite-gradients dead-units lr-too-high cannot-overfit-batch",
     "nonfinite-gradients": "lr-too-high cannot-overfit-batch",
     "missing-nonlinearity": "exploding-gradients cannot-overfit-batch",
-    "dead-units": "vanishing-gradients lr-too-low lr-too-high cannot-overfit-batch",
-    "saturated-units": "initial-loss vanishing-gradients lr-too-low lr-too-high cannot-overfit-batch",
+    "dead-units": STUCK + "vanishing-gradients",
+    "zero-gradient": "no-update lr-too-low lr-too-high cannot-overfit-batch vanishing-gradients",
+    "saturated-units": STUCK + "initial-loss vanishing-gradients",
     "exploding-gradients": "initial-loss lr-too-high cannot-overfit-batch",
-    "vanishing-gradients": "lr-too-low lr-too-high cannot-overfit-batch",
+    "vanishing-gradients": STUCK,
+    "gradient-mismatch": STUCK,
+    "loss-is-a-sum": "exploding-gradients lr-too-high",
     "cannot-overfit-batch": "lr-too-low lr-too-high",
+    "schedule-too-fast": "lr-too-low no-update",
+    "step-too-small": "lr-too-low no-update",
     "no-update": "lr-too-low",
     "diverged": "unstable-training overfitting underfitting plateau",
     "unstable-training": "overfitting underfitting plateau",
@@ -148,7 +168,7 @@ def judged(rules: list[Any], evidence: Any) -> Report:
             skipped[judge.fault] = str(why)
         except Exception as error:  # of a stranger's code: the other rules go on
             skipped[judge.fault] = f"{type(error).__name__}: {str(error)[:200]}"
-    names = {each.fault for each in found if each.severity != "info"}
+    names = {each.fault for each in found if each.severity != "info" or each.fault == "loss-is-a-sum"}
     causes = [cause for cause in CONSEQUENCES if cause in names]
     made = [replace(each, because=_cause(each.fault, causes)) for each in found]
     made.sort(key=lambda each: (each.because is not None, SEVERITIES.index(each.severity)))

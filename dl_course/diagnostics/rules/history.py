@@ -9,13 +9,14 @@ from dl_course.diagnostics.rules.finding import CURVES, Found, Skip, rule
 
 
 class Curves:
-    """Losses (epochs,), of training raw, and both as running medians of 3; val NaN where there is none."""
+    """Losses (epochs,), of training raw, and both as running medians of 3, also at the ends; val NaN where
+    there is none.
+    """
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.raw = table["train_loss"].to_numpy(float)
         losses = [table[name] if name in table else self.raw * np.nan for name in ("train_loss", "val_loss")]
-        middle = [pd.Series(loss, dtype=float).rolling(3, 1, center=True).median() for loss in losses]
-        self.train, self.val = (column.to_numpy() for column in middle)
+        self.train, self.val = map(_smooth, losses)
         accuracy = table["train_accuracy"].iloc[-1] if "train_accuracy" in table else np.nan
         self.high = accuracy < 0.9 if np.isfinite(accuracy) else self.train[-1] > 0.5
 
@@ -23,6 +24,11 @@ class Curves:
         """Skip where there are fewer epochs, or losses that are missing or not finite."""
         if len(self.raw) < epochs or not np.isfinite([self.raw, *losses]).all():
             raise Skip(f"needs {epochs} epochs of finite losses")
+
+
+def _smooth(loss: Any) -> Any:
+    middle = pd.Series(loss, dtype=float).rolling(3, 3, center=True).median()
+    return middle.bfill().ffill().to_numpy() if len(middle) > 2 else np.asarray(loss, float)
 
 
 @rule("diverged", "error", CURVES)
@@ -89,10 +95,13 @@ def plateau(c: Curves) -> Found:
 def underfitting(c: Curves) -> Found:
     """Training does not end high, at more than half of where it began, with validation close to it (20 %).
 
-    A larger network, a higher rate, more epochs, or less dropout and weight decay.
+    Where the loss is still falling, by 3 % over the last quarter, train longer; else a larger network, a
+    higher rate, or less dropout and weight decay.
     """
     c.need(4)
     stuck, close = 0.5 < c.train[-1] / c.train[0] < 1.1, not c.val[-1] > 1.2 * c.train[-1]
-    return (
-        c.high and stuck and close and f"train_loss is {c.train[-1]:.3g} after {c.train[0]:.3g}; limit half"
-    )
+    quarter = max(1, len(c.train) // 4)
+    better = 1 - c.raw[-1] / c.raw[-1 - quarter]
+    pace = "still falling" if better > 0.03 else "no longer falling"
+    text = f"train_loss is {c.train[-1]:.3g} after {c.train[0]:.3g}, {pace}: {better:.1%} in {quarter} epochs"
+    return c.high and stuck and close and f"{text}; limit half"

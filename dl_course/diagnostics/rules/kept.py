@@ -5,7 +5,7 @@ import itertools
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -16,15 +16,21 @@ import torch
 from torch import Tensor, nn
 
 ATOMS = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.Size, ModuleType)
-LIBRARIES = sys.stdlib_module_names | {"torch", "torchvision", "numpy", "pandas", "matplotlib", "dl_course"}
 LIVE = {"logging", "threading", "multiprocessing", "asyncio", "concurrent", "queue", "weakref"}
 ROOM, MANY = 2**30, 100_000  # bytes of data, besides parameters, that are copied; items that are followed
 COUNTERS: Any = (itertools.count, type(iter(range(0))), type(iter([])), type(iter(())))
-Saved = tuple[list[Any], Callable[[], Any]]  # what can be reached from a thing, and how to put it back
 
 
 def _root(thing: Any) -> str:
-    return (getattr(thing, "__module__", None) or "").partition(".")[0]
+    return str(thing if isinstance(thing, str) else getattr(thing, "__module__", "")).partition(".")[0]
+
+
+def _foreign(thing: Any) -> bool:
+    """Return whether a function, a class or a module's name is a library's, not the caller's."""
+    root = _root(thing)
+    file = str(getattr(sys.modules.get(root), "__file__", ""))
+    known = root in sys.stdlib_module_names or root == "dl_course" or root not in sys.modules
+    return known or "site-packages" in file or "dist-packages" in file
 
 
 class Kept:
@@ -40,12 +46,10 @@ class Kept:
         todo = list(roots)
         while todo:
             thing = todo.pop()
-            if isinstance(thing, ATOMS) or id(thing) in self._seen:
-                continue
-            self._seen[id(thing)] = thing  # held, so that no other object takes its id
-            reached, back = self._saved(thing)
-            todo += reached
-            self._back.append(back)
+            if not isinstance(thing, ATOMS) and id(thing) not in self._seen:
+                self._seen[id(thing)] = thing  # held, so that no other object takes its id
+                save = next((save for kind, save in KINDS.items() if isinstance(thing, kind)), Kept._object)
+                todo += save(self, thing)
 
     def restore(self) -> None:
         """Put everything back."""
@@ -54,12 +58,6 @@ class Kept:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._seen.values())
-
-    def _saved(self, thing: Any) -> Saved:
-        for kind, save in KINDS.items():
-            if isinstance(thing, kind):
-                return save(self, thing)
-        return self._object(thing)
 
     def _counted(self, value: Any) -> Any:
         """Return a copy of a counter, which takes its place where it was found; all else as it is."""
@@ -73,9 +71,9 @@ class Kept:
         self.lost |= set() if fits else {"data beyond 1 GiB"}
         return fits
 
-    def _tensor(self, tensor: Tensor) -> Saved:
+    def _tensor(self, tensor: Tensor) -> list[Any]:
         if not isinstance(tensor, nn.Parameter) and not self._fits(tensor.numel() * tensor.element_size()):
-            return [], lambda: None
+            return []
         held, flag, leaf = tensor.data, tensor.requires_grad, tensor.is_leaf
         values, grad = held.clone(), tensor.grad if leaf else None
 
@@ -87,107 +85,78 @@ class Kept:
             if leaf:
                 tensor.requires_grad_(flag).grad = grad
 
-        return [grad, *getattr(tensor, "__dict__", {}).values()], back
+        self._back.append(back)
+        return [grad, *getattr(tensor, "__dict__", {}).values()]
 
-    def _array(self, array: Any) -> Saved:
-        if not array.flags.writeable or not self._fits(array.nbytes):
-            return [], lambda: None
-        values = array.copy()
-        return list(array.flat) if array.dtype == object else [], lambda: array.__setitem__(..., values)
+    def _array(self, array: Any) -> list[Any]:
+        if array.flags.writeable and self._fits(array.nbytes):
+            self._back.append(partial(array.__setitem__, ..., array.copy()))
+        return list(array.flat)[:MANY] if array.dtype == object else []
 
-    def _list(self, items: Any) -> Saved:
-        saved = [self._counted(item) for item in items]
-
-        def back() -> None:
-            if len(items) != len(saved) or any(a is not b for a, b in zip(items, saved, strict=True)):
-                items.clear()
-                items.extend(saved)
-
-        return [*saved[:MANY], getattr(items, "__dict__", None)], back
-
-    def _set(self, items: Any) -> Saved:
-        saved = set(items)
-        return list(saved)[:MANY], lambda: (items.clear(), items.update(saved))
-
-    def _dict(self, items: Any) -> Saved:
-        saved = {key: self._counted(value) for key, value in items.items()}
+    def _items(self, items: Any) -> list[Any]:
+        """Save a list, deque, set or dict."""
+        pairs = items.items() if isinstance(items, dict) else enumerate(items)
+        counted = {key: self._counted(value) for key, value in pairs}
+        saved = counted if isinstance(items, dict) else [*counted.values()]
+        was = [*map(id, _flat(saved))]
 
         def back() -> None:
-            same = [*map(id, items)] == [*map(id, saved)]  # keys may be tensors
-            if not same or any(items[key] is not saved[key] for key in saved):
+            if [*map(id, _flat(items))] != was:
                 items.clear()
-                items.update(saved)
+                getattr(items, "update" if hasattr(items, "update") else "extend")(saved)
 
-        return [*list(saved)[:MANY], *list(saved.values())[:MANY], getattr(items, "__dict__", None)], back
+        self._back.append(back)
+        return [*_flat(saved)[:MANY], getattr(items, "__dict__", None)]
 
-    def _cell(self, cell: CellType) -> Saved:
-        try:
-            saved = self._counted(cell.cell_contents)
-        except ValueError:  # empty
-            return [], lambda: None
-        return [saved], lambda: setattr(cell, "cell_contents", saved)
+    def _attributes(self, owner: Any, names: Iterable[str]) -> list[Any]:
+        saved = {name: self._counted(getattr(owner, name)) for name in names if hasattr(owner, name)}
+        plain = {name: value for name, value in saved.items() if not callable(value)}
 
-    def _function(self, function: FunctionType) -> Saved:
-        reached: list[Any] = [
-            *(function.__closure__ or ()),
-            function.__defaults__,
-            function.__kwdefaults__,
-            vars(function),
-        ]
-        if _root(function) in LIBRARIES:
-            return reached, lambda: None
+        def back() -> None:
+            for name, value in plain.items():
+                if getattr(owner, name, None) is not value:
+                    setattr(owner, name, value)
+
+        self._back.append(back)
+        return [*saved.values()]
+
+    def _function(self, function: FunctionType) -> list[Any]:
+        reached: list[Any] = [*(function.__closure__ or ()), function.__defaults__, function.__kwdefaults__]
+        if _foreign(function):
+            return [*reached, vars(function)]
         places, names = function.__globals__, _names(function.__code__)
         saved = {name: self._counted(places[name]) for name in names if name in places}
-        for module in [each for each in saved.values() if isinstance(each, ModuleType)]:
-            if module.__name__.partition(".")[0] not in LIBRARIES:
-                reached.append(_Attributes(module, {n: vars(module)[n] for n in names if n in vars(module)}))
 
         def back() -> None:
             for name in names & places.keys() - saved.keys():
                 del places[name]
             places.update(saved)
 
-        return [*reached, *saved.values()], back
+        self._back.append(back)
+        for module in saved.values():
+            if isinstance(module, ModuleType) and not _foreign(module.__name__):
+                reached += self._attributes(module, names & vars(module).keys())
+        return [*reached, vars(function), *saved.values()]
 
-    def _class(self, kind: type) -> Saved:
-        if _root(kind) in LIBRARIES:
-            return [], lambda: None
-        plain = {name: value for name, value in vars(kind).items() if not name.startswith("__")}
-        return [_Attributes(kind, plain), *kind.__bases__, vars(kind).get("__call__")], lambda: None
+    def _class(self, kind: type) -> list[Any]:
+        if _foreign(kind):
+            return []
+        names = [name for name in vars(kind) if name == "__call__" or not name.startswith("__")]
+        return [*self._attributes(kind, names), *kind.__bases__]
 
-    def _object(self, thing: Any) -> Saved:
+    def _object(self, thing: Any) -> list[Any]:
         if _root(type(thing)) in LIVE:
-            return [], lambda: None
+            return []
         if isinstance(thing, Iterator) and not isinstance(thing, COUNTERS) and not hasattr(thing, "__dict__"):
             self.lost.add(type(thing).__name__)
-        slots = [n for kind in type(thing).__mro__ for n in _listed(kind.__dict__.get("__slots__", ()))]
-        held = {name: getattr(thing, name) for name in slots if hasattr(thing, name)}
-        own = [_Attributes(thing, held)] if held and _root(type(thing)) not in LIBRARIES else []
-        return [*own, getattr(thing, "__dict__", None), type(thing)], lambda: None
-
-    def _attributes(self, attributes: "_Attributes") -> Saved:
-        saved = {name: self._counted(value) for name, value in attributes.values.items()}
-
-        def back() -> None:
-            for name, value in saved.items():
-                if getattr(attributes.owner, name, None) is not value and not isinstance(value, DESCRIPTORS):
-                    setattr(attributes.owner, name, value)
-
-        return [getattr(value, "__func__", value) for value in saved.values()], back
+        slots = [vars(kind).get("__slots__", ()) for kind in type(thing).__mro__]
+        names = {name for each in slots for name in ([each] if isinstance(each, str) else each)}
+        own = self._attributes(thing, names - {"__dict__", "__weakref__"}) if names else []
+        return [*own, getattr(thing, "__dict__", None), type(thing)]
 
 
-DESCRIPTORS = (FunctionType, staticmethod, classmethod, property)
-
-
-class _Attributes:
-    """Some attributes of a class, a module or an object with slots."""
-
-    def __init__(self, owner: Any, values: dict[str, Any]) -> None:
-        self.owner, self.values = owner, values
-
-
-def _listed(names: Any) -> list[str]:
-    return [names] if isinstance(names, str) else [n for n in names if n not in ("__dict__", "__weakref__")]
+def _flat(items: Any) -> list[Any]:
+    return [*items, *items.values()] if isinstance(items, dict) else [*items]
 
 
 def _names(code: CodeType) -> set[str]:
@@ -195,32 +164,27 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def _state(get: str, put: str) -> Callable[[Any, Any], Saved]:
-    def save(kept: Kept, source: Any) -> Saved:
-        state = getattr(source, get)()
-        return [], lambda: getattr(source, put)(state)
+def _state(get: str, put: str) -> Callable[[Kept, Any], list[Any]]:
+    def save(kept: Kept, source: Any) -> list[Any]:
+        kept._back.append(partial(getattr(source, put), getattr(source, get)()))
+        return []
 
     return save
 
 
-def _bits(kept: Kept, source: Any) -> Saved:
-    bits = getattr(source, "bit_generator", source)
-    state = bits.state
-    return [], lambda: setattr(bits, "state", state)
+def _only(*names: str) -> Callable[[Kept, Any], list[Any]]:
+    return lambda kept, thing: [getattr(thing, name) for name in names]
 
 
-def _only(*names: str) -> Callable[[Kept, Any], Saved]:
-    return lambda kept, thing: ([getattr(thing, name) for name in names], lambda: None)
-
-
-KINDS: dict[Any, Callable[[Any, Any], Saved]] = {
-    Tensor: Kept._tensor, np.ndarray: Kept._array, (list, deque, bytearray): Kept._list, set: Kept._set,
-    dict: Kept._dict, (tuple, frozenset): lambda kept, items: (list(items)[:MANY], lambda: None),
-    FunctionType: Kept._function, MethodType: _only("__self__", "__func__"), CellType: Kept._cell,
-    partial: _only("func", "args", "keywords", "__dict__"), type: Kept._class, _Attributes: Kept._attributes,
+KINDS: dict[Any, Callable[[Any, Any], list[Any]]] = {
+    Tensor: Kept._tensor, np.ndarray: Kept._array, (list, deque, bytearray, set, dict): Kept._items,
+    (tuple, frozenset): lambda kept, items: list(items)[:MANY], FunctionType: Kept._function,
+    MethodType: _only("__self__", "__func__"), partial: _only("func", "args", "keywords", "__dict__"),
+    CellType: lambda kept, cell: kept._attributes(cell, ["cell_contents"]), type: Kept._class,
+    property: _only("fget"), (staticmethod, classmethod): _only("__func__"),
     torch.Generator: _state("get_state", "set_state"), random.Random: _state("getstate", "setstate"),
-    np.random.RandomState: _state("get_state", "set_state"),
-    (np.random.Generator, np.random.BitGenerator): _bits,
+    np.random.RandomState: _state("get_state", "set_state"), np.random.Generator: _only("bit_generator"),
+    np.random.BitGenerator: lambda kept, bits: kept._attributes(bits, ["state"]) and [],
 }  # fmt: skip
 SOURCES = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
 

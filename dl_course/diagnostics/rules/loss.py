@@ -4,10 +4,57 @@ from math import exp, isfinite, log
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from dl_course.diagnostics.forward import debug_forward
-from dl_course.diagnostics.rules.evidence import Evidence
-from dl_course.diagnostics.rules.finding import Found, rule
+from dl_course.diagnostics.rules.evidence import Evidence, operations, stepped
+from dl_course.diagnostics.rules.finding import Found, Skip, rule
+from dl_course.diagnostics.rules.probes import FEW, Asker
+from dl_course.hooks import mapped, preserved
+from dl_course.runtime import preserved_rng
+
+
+@rule("loss-broadcast", "error")
+def loss_broadcast(e: Evidence) -> Found:
+    """The loss tells which output belongs to which label. Where outputs (N, 1) meet labels (N,), every output
+    is compared with every label, and the loss stays exactly the same when labels move on by one sample.
+
+    Give outputs and labels one shape: outputs.squeeze(1), or labels.unsqueeze(1).
+    """
+    outputs, labels = e.outputs, e.batch[1]
+    if not isinstance(outputs, Tensor) or not isinstance(labels, Tensor) or outputs.shape == labels.shape:
+        return None
+    try:
+        shape = torch.broadcast_shapes(outputs.shape, labels.shape)
+    except RuntimeError:
+        return None
+    moved, free = labels.roll(1, 0), torch.rand_like(outputs)
+    if shape.numel() <= max(outputs.numel(), labels.numel()) or moved.equal(labels):
+        return None
+    with torch.no_grad():
+        there, back, other = (
+            e.loss_fn(free, y).item() for y in (labels, moved, labels[:1].expand_as(labels))
+        )
+    text = f"outputs {tuple(outputs.shape)} meet labels {tuple(labels.shape)} in {tuple(shape)}"
+    rotated, looks = abs(there - back) <= 1e-5 * abs(there), abs(there - other) > 1e-4 * abs(there)
+    return rotated and looks and f"{text}; with labels moved on by one the loss stays {there:.4g}"
+
+
+@rule("loss-is-a-sum", "info")
+def sum_of_losses(e: Evidence) -> Found:
+    """The loss of a batch taken twice is that of the batch, as it is with a mean; a sum has twice as much.
+
+    Take reduction="mean", or divide by the batch's size; else the rate has to follow the size of batches.
+    """
+    if e.loss == 0 or not isfinite(e.loss):
+        return None
+    twice = mapped(lambda t: torch.cat([t, t]) if t.dim() else t, (e.outputs, e.batch[1]))
+    with torch.no_grad():
+        ratio = e.loss_fn(*twice).item() / e.loss
+    return (
+        abs(ratio - 2) < 0.02 and f"the loss of the batch taken twice is {ratio:.3g} times as large; limit 1"
+    )
 
 
 @rule("initial-loss")
@@ -62,6 +109,104 @@ def no_gradient(e: Evidence) -> Found:
     return len(none) > 0 and (none[0], f"{len(none)} of {len(e.flow)} parameters get no gradient; limit 0")
 
 
+@rule("unregistered-parameters", "error")
+def unregistered(e: Evidence) -> Found:
+    """All that learns in the model is in model.parameters(), or the optimizer has it.
+
+    Layers in a list or dict: nn.ModuleList, nn.ModuleDict; a tensor: nn.Parameter; another model: make it an
+    attribute of this one.
+    """
+    model, optimizer, _ = e.training()
+    with preserved(model):
+        runs = [leaves(model(*mapped(torch.clone, e.batch[0]))) for _ in range(2)]
+    groups = [group for each in (optimizer, e.given["optimizer"]) if each for group in each.param_groups]
+    known = {id(p) for p in (*model.parameters(), *(p for group in groups for p in group["params"]))}
+    again = {id(leaf) for leaf in runs[1]}  # what forward makes anew in each call isn't the same
+    stray = [tuple(leaf.shape) for leaf in runs[0] if id(leaf) in again - known]
+    return (
+        len(stray) > 0
+        and f"{len(stray)} tensors that learn are no parameters, of shapes {stray[:3]}; limit 0"
+    )
+
+
+def leaves(outputs: Any) -> list[Tensor]:
+    """Return the tensors that autograd would give gradients to."""
+    return [node.variable for node in operations(outputs) if hasattr(node, "variable")]
+
+
+@rule("zero-gradient", "error")
+def zero_gradient(e: Evidence) -> Found:
+    """No matrix of weights has a gradient of exactly zero, now and in five steps on. (Behind a layer that
+    starts at zero, gradients come with its first step; a margin that is kept costs nothing.)
+
+    Look for a softmax or norm over an axis of length 1, a single output with cross-entropy, a factor of 0.
+    """
+    shapes = {name: p.dim() for name, p in e.model.named_parameters()}
+    zero = [n for n in e.flow.index[e.flow["remark"] == "zero"] if shapes[n] > 1 and "weight_hh" not in n]
+    if not zero or (e.loss == 0 and e.loss_of(mapped(torch.randn_like, e.outputs)) != 0):
+        return None
+    model, optimizer, loss_fn = e.training()
+    named = dict(model.named_parameters())
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), 1e-3)
+    for batch in (e.train * 6)[:6]:
+        stepped(model, mapped(lambda t: t[:64].to(e.device), batch), loss_fn, optimizer)
+        zero = [name for name in zero if (grad := named[name].grad) is None or not grad.any()]
+    text = f"{len(zero)} of {len(shapes)} parameters have a gradient of exactly zero; limit 0"
+    return len(zero) > 0 and (zero[0], text + " (as the loss is 0, always)" * (e.loss == 0))
+
+
+@rule("gradient-mismatch")
+def gradient_mismatch(e: Evidence) -> Found:
+    """Autograd's slope along a direction is that of differences, to 5 %, in float64 and eval mode. Left out
+    are gradients made up on purpose: custom functions, rounding with a slope, several outputs.
+
+    Part of the way from weights to loss has no gradient: look for .item(), .data, detach(), numpy, argmax.
+    """
+    ask, (_, _, loss_fn) = e.of(Asker), e.copies()
+    if ask.least > 1e-9 or not isinstance(e.outputs, Tensor):
+        raise Skip("needs a model that runs in float64, with a tensor as its output")
+    labels = mapped(lambda t: t[:FEW].double() if t.is_floating_point() else t[:FEW], e.batch[1])
+    learning = [p for p in ask.model.parameters() if p.requires_grad]
+
+    def loss() -> Tensor:
+        with preserved_rng(0):
+            return loss_fn(ask.model(*mapped(torch.clone, ask.inputs)), labels)
+
+    with torch.enable_grad():
+        made = loss()
+        if any(hasattr(node, "_forward_cls") or "Round" in type(node).__name__ for node in operations(made)):
+            raise Skip("is for gradients that are autograd's own")
+        slopes = torch.autograd.grad(made, learning, allow_unused=True)
+    pairs = [_slopes(loss, learning, slopes, seed) for seed in range(3)]
+    if any(pair is None for pair in pairs):
+        return None
+    by_difference, by_autograd = min(pairs, key=lambda pair: abs(pair[0] - pair[1]) / max(map(abs, pair)))
+    off = abs(by_difference - by_autograd) > 0.05 * max(abs(by_difference), abs(by_autograd))
+    return off and f"along a direction the loss rises by {by_difference:.4g}, autograd says {by_autograd:.4g}"
+
+
+def _slopes(loss: Any, parameters: list[Tensor], slopes: Any, seed: int) -> Any:
+    """Return the slope along a random direction, by differences and by autograd; None where there is none."""
+    dice = torch.Generator().manual_seed(seed)
+    ways = [
+        torch.randn(p.shape, generator=dice, dtype=p.dtype).to(p.device) * p.abs().mean() for p in parameters
+    ]
+
+    def beside(far: float) -> float:
+        with torch.no_grad():
+            for p, way in zip(parameters, ways, strict=True):
+                p.add_(far * way)
+            value = loss().item()
+            for p, way in zip(parameters, ways, strict=True):
+                p.sub_(far * way)
+        return value
+
+    coarse, fine = ((beside(h) - beside(-h)) / (2 * h) for h in (2e-6, 1e-6))
+    known = sum((g * way).sum().item() for g, way in zip(slopes, ways, strict=True) if g is not None)
+    smooth = abs(coarse - fine) < 0.01 * abs(fine) and abs(fine) > 1e-7
+    return (fine, known) if smooth else None
+
+
 def _growth(e: Evidence) -> tuple[str, float]:
     """Return ln of (gradient / weight at the first layer, over that at the last), by a line through all."""
     rows = [name for layer in e.spreads if (name := f"{layer}.weight") in e.flow.index]
@@ -86,12 +231,14 @@ def vanishing(e: Evidence) -> Found:
 
 @rule("exploding-gradients")
 def exploding(e: Evidence) -> Found:
-    """In proportion to weights, the first layer's gradient is no 1000 times larger, nor any its weight.
+    """In proportion to weights, the first layer's gradient is no 1000 times larger, nor that of any layer of
+    several its weights.
 
     Take He's initialisation or BatchNorm; clip the gradient's norm to 1.
     """
     where, growth = _growth(e)
-    largest = e.flow.loc[e.flow["weight"] > 0, "ratio"].max()
+    flow = e.flow.loc[[f"{name}.weight" for name in e.spreads if f"{name}.weight" in e.flow.index]]
+    largest = flow.loc[flow["weight"] > 0, "ratio"].max() if len(flow) > 1 else 0.0
     worst = max(exp(growth), largest if isfinite(largest) else 0)
     return (
         where,

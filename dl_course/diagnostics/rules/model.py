@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dl_course.diagnostics.activations import dead_units as count_dead_units
+from dl_course.diagnostics.activations import relu_activity
 from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import Found, rule
 from dl_course.diagnostics.rules.kept import kept
+from dl_course.diagnostics.rules.labels import last_operation, softmax_axis
 from dl_course.diagnostics.rules.practice import MODAL, flags_met
 from dl_course.hooks import mapped
 
@@ -48,10 +49,15 @@ def output_activation(e: Evidence) -> Found:
         return bool(off > 1e-3) and "the loss takes log-probabilities; exp(outputs) do not sum to one"
     if not sigmoid and not e.softmax_in_loss:
         return None
-    low, high, last = e.outputs.min(), e.outputs.max(), type(e.graph[0]).__name__
+    low, high, (node, last) = e.outputs.min(), e.outputs.max(), last_operation(e.graph[0])
+    if last == "Softmax" and softmax_axis(node) == 0:  # over the batch: samples-mixed
+        return None
     ends = last.startswith(("Softmax", "Sigmoid", "Tanh", "Relu", "Hardtanh", "Clamp"))
     sums = e.outputs.shape[-1] > 1 and low >= 0 and (e.outputs.sum(-1) - 1).abs().max() < 1e-3
-    return bool(ends or sums) and f"outputs from {low:.3g} to {high:.3g} come out of {last.partition('B')[0]}"
+    made = sums and not last.startswith(
+        ("Addmm", "Mm", "Convolution", "Linear")
+    )  # weights sum to 1 by chance
+    return bool(ends or made) and f"outputs from {low:.3g} to {high:.3g} come out of {last}"
 
 
 @rule("bad-initialisation", "error")
@@ -71,7 +77,7 @@ def bad_initialisation(e: Evidence) -> Found:
         if alike and (weight.any() or e.flow.loc[f"{name}.weight", "gradient"] == 0):
             return name, "all its units have the same weights, so they stay alike"
     kept = [(name, *pair) for name, pair in e.spreads.items() if layers[name].weight.any() and min(pair) > 0]
-    if not kept or not isfinite(prod(pair[1] for pair in kept)):
+    if not kept or not isfinite(prod(pair[1] for pair in kept)) or e.loss < 0.9 * e.alike:  # it has learnt
         return None
     name, change = kept[-1][0], kept[-1][2] / kept[0][1]
     weights = prod(out / into for _, into, out in kept)
@@ -81,7 +87,8 @@ def bad_initialisation(e: Evidence) -> Found:
 
 @rule("missing-nonlinearity")
 def missing_nonlinearity(e: Evidence) -> Found:
-    """Between two layers something bends: without, they are one linear layer. (Pooling does not count.)
+    """Between two layers something bends: without, they are one linear layer. (Pooling does not count, and a
+    linear recurrence, which calls its layers again and again, is none of them.)
 
     Put an activation, such as nn.ReLU(), after every layer but the last.
     """
@@ -90,21 +97,29 @@ def missing_nonlinearity(e: Evidence) -> Found:
     bends = any(
         re.search(BENDING, name) or not name[-1].isdigit() for name in names if "AccumulateGrad" not in name
     )
-    return linear > 1 and not bends and f"{linear} linear layers or convolutions, and no activation at all"
+    again = linear > 2 * len(e.spreads)
+    return (
+        linear > 1
+        and not bends
+        and not again
+        and f"{linear} linear layers or convolutions, and no activation at all"
+    )
 
 
 @rule("dead-units")
 def dead_units(e: Evidence) -> Found:
-    """Of units that never change sign half are off by chance: not 2 standard deviations more, and not all.
+    """Of units that are always on or always off half are off by chance: not 2 standard deviations more, where
+    those are two thirds of all units, and not all.
 
     Lower the learning rate, mend biases and initialisation; or take LeakyReLU or GELU.
     """
     sizes = list(accumulate(e.sizes))
     few = e.train[: 1 + sum(size < 256 for size in sizes)]
-    for name, row in count_dead_units(e.training()[0], few).iterrows():
-        units, dead = row["units"], row["dead"]
-        if dead >= (limit := min(units, units / 2 + units**0.5)):
-            return name, f"{dead:.0f} of {units:.0f} units are 0 for all inputs looked at; limit {limit:.0f}"
+    for name, (counts, places) in relu_activity(e.training()[0], few).items():
+        units, dead, on = len(counts), int((counts == 0).sum()), int((counts == places).sum())
+        limit = min(units, max(2 * units / 3, (dead + on) / 2 + (dead + on) ** 0.5))
+        if dead >= limit:
+            return name, f"{dead} of {units} units are 0 for all inputs looked at; limit {limit:.0f}"
     return None
 
 

@@ -1,7 +1,13 @@
 """Rules on the optimizer and the training step."""
 
-from dl_course.diagnostics.rules.evidence import Evidence
+from itertools import cycle, islice
+
+import torch
+
+from dl_course.diagnostics.rules.evidence import BATCH, Evidence
 from dl_course.diagnostics.rules.finding import Found, Skip, rule
+from dl_course.diagnostics.rules.practice import Practice, distance
+from dl_course.hooks import mapped, tensors_in
 
 
 @rule("frozen-parameters", "error")
@@ -54,3 +60,55 @@ def no_update(e: Evidence) -> Found:
     """
     moves = any(e.moving.moved) if e.given["train_step"] else e.plain > 0
     return not moves and (e.flow["gradient"] > 0).any() and "no weight moves, though there are gradients"
+
+
+@rule("accumulation-lost", "error")
+def accumulation_lost(e: Evidence) -> Found:
+    """All samples since the last update have a say in the next: its gradient is another when half of those in
+    the first micro-batches are replaced.
+
+    Call zero_grad() right after step(), not in every micro-batch.
+    """
+    calls = e.standing.updates
+    if len(calls) < 2 or not e.standing.norms[1]:
+        raise Skip("needs a train_step that calls optimizer.step()")
+    several, half = calls[1] - calls[0] > 1, len(next(tensors_in(e.batch))) // 2
+    other = e.as_given(mapped(lambda t: torch.cat([t[-half:], t[half:]]) if t.dim() and half else t, e.batch))
+    order = [e.whole if several and call == calls[1] else other for call in range(calls[1] + 1)]
+    run = Practice(e, moves=False).run(order, lambda p: len(p.updates) == 2)
+    off = distance(run.gradients, e.standing.gradients) / e.standing.norms[1]
+    which = f"all but the last of {calls[1] - calls[0]} micro-batches" if several else "half of the batch"
+    return run.updates == calls and off < 1e-5 and f"the gradient stays the same when {which} are replaced"
+
+
+@rule("step-too-small")
+def step_too_small(e: Evidence) -> Found:
+    """At the same rate, train_step moves weights by a 300th of what a plain step does, or more: the norm of
+    gradients is seldom above 100 in a fresh network, so that clipping it to 1 leaves a 100th.
+
+    Unscale gradients before they are clipped (scaler.unscale_), and clip to a norm of about 1.
+    """
+    practice = e.moving
+    if not practice.updates or not practice.rates[0] or not e.plain:
+        raise Skip("needs a train_step that calls optimizer.step()")
+    ratio = practice.moved[0] / practice.rates[0] * e.peaks[0] / e.plain
+    return 0 < ratio < 1 / 300 and f"weights move {ratio:.2g} as far as in a plain step; limit 1/300"
+
+
+@rule("schedule-too-fast")
+def schedule_too_fast(e: Evidence) -> Found:
+    """In the later half of the first epoch the rate is above 2 % of the highest it had; a schedule that ends
+    with this epoch has half of it left in the middle, and one that falls to 1/1000 by equal factors 3 %.
+
+    Call scheduler.step() once an epoch, or give the schedule the number of batches.
+    """
+    e.need("train_step")
+    epoch = len(e.train_loader) if hasattr(e.train_loader, "__len__") else len(e.train)
+    pieces = [e.as_given(mapped(lambda t: t[:BATCH].to(e.device), batch)) for batch in e.train]
+    still = lambda p: len(p.updates) > 8 and not p.schedules and len(set(p.rates)) == 1  # noqa: E731
+    rates = Practice(e, peak=False).run(islice(cycle(pieces), epoch), still).rates
+    if len(rates) < 8:
+        raise Skip("needs an epoch of 8 updates")
+    half, most = len(rates) // 2, max(rates)
+    text = f"after {half} of an epoch's {epoch} steps the rate is {rates[half]:.2g}, it was {most:.2g}"
+    return max(rates[half:]) < 0.02 * most and f"{text}; limit 2 %"

@@ -1,0 +1,209 @@
+"""Rules on labels, beside what comes out of the model and what the loss makes of both."""
+
+from math import inf, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dl_course.diagnostics.rules.evidence import Evidence, operations
+from dl_course.diagnostics.rules.finding import Found, Skip, rule
+
+SHAPING = {
+    "View", "UnsafeView", "Squeeze", "Unsqueeze", "Permute", "Transpose", "T", "Clone", "Slice", "Select",
+    "Expand", "ToCopy", "Alias",
+}  # fmt: skip
+RANGES = {
+    "Relu": (0, inf), "Sigmoid": (0, 1), "Tanh": (-1, 1), "Softmax": (0, 1), "Softplus": (0, inf),
+    "Exp": (0, inf), "Abs": (0, inf), "Hardsigmoid": (0, 1),
+}  # fmt: skip
+
+
+def _tensors(e: Evidence) -> tuple[Tensor, Tensor]:
+    """Return (outputs, labels) of the batch; Skip where they are not a tensor each."""
+    outputs, labels = e.outputs, e.batch[1]
+    if not isinstance(outputs, Tensor) or not isinstance(labels, Tensor) or not labels.dim():
+        raise Skip("is for outputs and labels that are a tensor each")
+    return outputs.detach(), labels
+
+
+def _in_units(e: Evidence) -> tuple[Tensor, Tensor]:
+    """Return (outputs, labels as such outputs) where these are what the loss asks for; else Skip."""
+    outputs, labels = _tensors(e)
+    if not labels.is_floating_point() or labels.numel() != outputs.numel():
+        raise Skip("is for labels that outputs are to equal")
+    return outputs, labels.reshape(outputs.shape).to(outputs.dtype)
+
+
+def last_operation(node: Any) -> tuple[Any, str]:
+    """Return the last operation but for those that change the shape, and its name in autograd."""
+    while (kind := type(node).__name__.partition("Backward")[0]) in SHAPING and node.next_functions[0][0]:
+        node = node.next_functions[0][0]
+    return node, kind
+
+
+def softmax_axis(node: Any) -> int:
+    """Return the axis of a softmax, from 0 on; autograd keeps -1 as 2**64 - 1."""
+    axis, dims = node._saved_dim, node._saved_result.dim()
+    return (axis - 2**64 if axis >= 2**63 else axis) % dims
+
+
+@rule("labels-constant", "error")
+def constant_labels(e: Evidence) -> Found:
+    """Labels differ; those of a binary loss by 1 % of its range from 0 to 1 at least. (Where the loss sees
+    none, they don't matter.)
+
+    Look at what is read: ToTensor, or / 255, makes zeros of a mask's classes; a filter may keep one class.
+    """
+    outputs, binary = _tensors(e)[0], _binary(e)
+    places = [("training", e.train_loader, e.train)]
+    places += [("validation", e.given["val_loader"], e.val)] if e.given["val_loader"] is not None else []
+    for name, loader, taken in places:
+        y = torch.cat([part.flatten() for _, part in taken])
+        alike = (y.max() - y.min()).item() <= (0.01 if binary else 0.0)
+        residual = y.is_floating_point() and not binary and not y.any()  # of an equation: to be made 0
+        if len(y) > 1 and alike and not residual and not _others_in_store(loader, y) and _matters(e, outputs):
+            return f"{name} labels", f"all {len(y)} {name} labels are {y[0].item():.3g}; limit 2 of them"
+    return None
+
+
+def _matters(e: Evidence, outputs: Tensor) -> bool:
+    """Return whether the loss looks at labels at all."""
+    labels = e.batch[1]
+    changed = torch.where(labels == labels.flatten()[0], 1 - labels.to(torch.int8).to(labels), labels)
+    try:
+        with torch.no_grad():
+            return abs(e.loss_fn(outputs, changed).item() - e.loss) > 1e-6 * abs(e.loss)
+    except (RuntimeError, IndexError, ValueError):  # of classes, and 1 - label is none: then it sees them
+        return True
+
+
+def _others_in_store(loader: Any, y: Tensor) -> bool:
+    """Return whether labels of the data set, beyond those looked at, are others: then they come sorted."""
+    store: Any = getattr(loader, "dataset", None)
+    if not hasattr(store, "__getitem__") or not hasattr(store, "__len__") or len(store) <= len(y):
+        return False
+    rows = [store[i] for i in torch.linspace(0, len(store) - 1, 32).long().tolist()]
+    return any(bool((torch.as_tensor(row[-1]) != y[0]).any()) for row in rows)
+
+
+def _binary(e: Evidence) -> bool:
+    """Return whether the loss is binary cross-entropy, as autograd names it."""
+    made = operations(e.loss_fn(e.outputs.detach().clone().requires_grad_(), e.batch[1]))
+    return any("BinaryCrossEntropy" in type(node).__name__ for node in made)
+
+
+@rule("labels-out-of-range", "error")
+def labels_out_of_range(e: Evidence) -> Found:
+    """Each class has an output, and a loss of classes gets whole numbers.
+
+    Classes are 0 … C - 1: subtract 1 where they count from 1, map unknown ones, call .long() on floats.
+    """
+    y, outputs = torch.cat([labels for _, labels in e.train]), e.outputs
+    if not isinstance(outputs, Tensor) or outputs.dim() != y.dim() + 1 or outputs.shape[1] < 2:
+        return None
+    if y.is_floating_point():
+        return _takes_only_classes(e) and f"labels are {y.dtype}, the loss takes whole numbers alone"
+    wrong = y[((y < 0) | (y >= outputs.shape[1])) & (y != getattr(e.loss_fn, "ignore_index", -100))]
+    which, last = wrong.unique().tolist()[:5], outputs.shape[1] - 1
+    return len(wrong) > 0 and f"{len(wrong)} of {len(y)} labels are {which}; outputs are for 0 to {last}"
+
+
+def _takes_only_classes(e: Evidence) -> bool:
+    try:
+        e.loss_of(e.outputs)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return bool(e.loss_fn(e.outputs, e.batch[1].long().clamp(0, e.outputs.shape[1] - 1)).isfinite())
+    return False
+
+
+@rule("labels-out-of-range", "error")
+def binary_labels_out_of_range(e: Evidence) -> Found:
+    """Labels of a binary loss are from 0 to 1; beyond, it has no floor: the larger the outputs, the lower.
+
+    Subtract 1 from labels that are 1 and 2, map -1 to 0, divide a mask of 0 and 255 by 255.
+    """
+    outputs, labels = _tensors(e)
+    wrong = (labels < 0) | (labels > 1)
+    if not wrong.any() or not _binary(e):
+        return None
+    free = outputs.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(e.loss_fn(free, labels), free)
+    bounded = type(e.graph[0]).__name__.startswith(("Sigmoid", "Softmax"))  # the loss takes probabilities
+    low, lower = (e.loss_of((slope < 0).to(free) if bounded else -far * slope.sign()) for far in (30, 60))
+    found = low < 0 and (bounded or lower < 1.5 * low or low < -3)
+    text = f"{wrong.sum()} of {labels.numel()} labels are {labels[wrong].unique().tolist()[:3]}, not 0 to 1"
+    return bool(found) and f"{text}; the loss can be {lower:.3g}"
+
+
+@rule("labels-scale")
+def scale_of_labels(e: Evidence) -> Found:
+    """Labels that outputs are to equal have a size (root mean square) below 100, or outputs start near it.
+
+    Adam moves a bias by its rate a step: at 0.001 it takes 100,000 steps to 100.
+
+    Train on (y - mean) / std, or on log(y), and turn predictions back.
+    """
+    outputs, y = _in_units(e)
+    size, starts = (t.double().square().mean().sqrt().item() for t in (y, outputs))
+    asked = e.loss_of(y.view_as(outputs)) < 0.01 * e.loss_of(0 * outputs)
+    text = f"labels have a size of {size:.3g}, outputs of {starts:.2g}; limit 100"
+    return asked and size > 100 * max(1.0, starts) and text
+
+
+@rule("output-range", "error")
+def output_range(e: Evidence) -> Found:
+    """The last activation can reach the labels: 5 % may lie beyond what a ReLU, sigmoid or tanh gives; rows
+    that sum to one are for labels that do.
+
+    Take the last activation out of the model, or bring the labels into its range.
+    """
+    outputs, y = _in_units(e)
+    node, kind = last_operation(e.graph[0])
+    if kind == "Hardtanh":
+        RANGES[kind] = node._saved_min_val, node._saved_max_val
+    if kind not in RANGES:
+        return None
+    low, high = RANGES[kind]
+    beyond = (y < low - 1e-3) | (y > high + 1e-3)
+    near = y.clamp(low + 1e-6, high - 1e-6)
+    if kind == "Softmax" and y.shape == node._saved_result.shape:
+        sums = y.sum(softmax_axis(node), keepdim=True)
+        beyond, near = beyond | ((sums - 1).abs() > 1e-3), near / sums.clamp_min(1)
+    share = beyond.double().mean().item()
+    text = (
+        f"{share:.0%} of labels, {y.min():.3g} to {y.max():.3g}, are out of reach of the last {kind.lower()}"
+    )
+    return share > 0.05 and e.loss_of(y) < e.loss_of(near) and f"{text}; limit 5 %"
+
+
+@rule("class-imbalance")
+def class_imbalance(e: Evidence) -> Found:
+    """The rarest class is at most 10 times rarer; where counts err by 2 standard deviations: 4 times.
+
+    Weigh the loss or the sampling by 1 / frequency, and judge by the recall of each class.
+    """
+    classes, counts = e.labels[e.labels >= 0].unique(return_counts=True)
+    least, most = counts.min().item(), counts.max().item()
+    sure = most >= 10 * least and most - 2 * sqrt(most) > 4 * (least + 2 * sqrt(least) + 2)
+    where = f"class {classes[counts.argmin()]}"
+    return where, sure and f"{least} samples of {where}, {most} of the commonest; limit 10 times"
+
+
+@rule("unshuffled-training")
+def unshuffled(e: Evidence) -> Found:
+    """Classes follow each other by chance: a sample some places on has the same one not half-way from that to
+    always. (Copies of a picture may come in a row: up to 16 places, a quarter of what a class has, are left.)
+
+    Give the training loader shuffle=True.
+    """
+    y, counts = e.labels, e.labels.unique(return_counts=True)[1]
+    if len(y) < 32:
+        raise Skip("needs 32 samples")
+    if len(counts) == 1:
+        others = _others_in_store(e.train_loader, y)
+        return others and f"all of the first {len(y)} have the same class, and others come later"
+    chance, lag = (counts / len(y)).square().sum().item(), max(1, min(16, len(y) // len(counts) // 4))
+    same, limit = (y[lag:] == y[:-lag]).double().mean().item(), (1 + chance) / 2
+    surely = same - chance > 6 * sqrt(chance * (1 - chance) / len(y))
+    return same > limit and surely and f"{same:.0%} have the class of that {lag} before; limit {limit:.0%}"
