@@ -11,7 +11,7 @@ from dl_course.diagnostics.rules import Report
 from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import CHECKS, CURVES, judged
 from dl_course.diagnostics.rules.history import Curves
-from dl_course.diagnostics.rules.kept import kept
+from dl_course.kept import kept
 from dl_course.runtime import preserved_rng
 
 

@@ -134,7 +134,7 @@ class Report:
 
 
 class Skip(Exception):
-    """Why something cannot be measured here."""
+    """Why something cannot be measured here; no reason where there is nothing of the kind."""
 
 
 def rule(fault: str, severity: str = "warning", rules: list[Rule] = CHECKS) -> Callable[[Any], Rule]:  # noqa: B006
@@ -165,7 +165,7 @@ def judged(rules: list[Any], evidence: Any) -> Report:
         try:
             found += [finding] if (finding := judge(evidence)) else []
         except Skip as why:
-            skipped[judge.fault] = str(why)
+            skipped |= {judge.fault: str(why)} if str(why) else {}
         except Exception as error:  # of a stranger's code: the other rules go on
             skipped[judge.fault] = f"{type(error).__name__}: {str(error)[:200]}"
     names = {each.fault for each in found if each.severity != "info" or each.fault == "loss-is-a-sum"}

@@ -23,7 +23,7 @@ def _tensors(e: Evidence) -> tuple[Tensor, Tensor]:
     """Return (outputs, labels) of the batch; Skip where they are not a tensor each."""
     outputs, labels = e.outputs, e.batch[1]
     if not isinstance(outputs, Tensor) or not isinstance(labels, Tensor) or not labels.dim():
-        raise Skip("is for outputs and labels that are a tensor each")
+        raise Skip
     return outputs.detach(), labels
 
 
@@ -31,7 +31,7 @@ def _in_units(e: Evidence) -> tuple[Tensor, Tensor]:
     """Return (outputs, labels as such outputs) where these are what the loss asks for; else Skip."""
     outputs, labels = _tensors(e)
     if not labels.is_floating_point() or labels.numel() != outputs.numel():
-        raise Skip("is for labels that outputs are to equal")
+        raise Skip
     return outputs, labels.reshape(outputs.shape).to(outputs.dtype)
 
 
@@ -68,14 +68,11 @@ def constant_labels(e: Evidence) -> Found:
 
 
 def _matters(e: Evidence, outputs: Tensor) -> bool:
-    """Return whether the loss looks at labels at all."""
+    """Return whether the loss looks at labels at all: not all the same 0, or 1."""
     labels = e.batch[1]
-    changed = torch.where(labels == labels.flatten()[0], 1 - labels.to(torch.int8).to(labels), labels)
-    try:
-        with torch.no_grad():
-            return abs(e.loss_fn(outputs, changed).item() - e.loss) > 1e-6 * abs(e.loss)
-    except (RuntimeError, IndexError, ValueError):  # of classes, and 1 - label is none: then it sees them
-        return True
+    with torch.no_grad():
+        zeros, ones = (e.loss_fn(outputs, torch.full_like(labels, value)).item() for value in (0, 1))
+    return abs(zeros - ones) > 1e-6 * abs(zeros)
 
 
 def _others_in_store(loader: Any, y: Tensor) -> bool:
@@ -103,18 +100,22 @@ def labels_out_of_range(e: Evidence) -> Found:
     if not isinstance(outputs, Tensor) or outputs.dim() != y.dim() + 1 or outputs.shape[1] < 2:
         return None
     if y.is_floating_point():
-        return _takes_only_classes(e) and f"labels are {y.dtype}, the loss takes whole numbers alone"
+        whole = e.batch[1].long().clamp(0, outputs.shape[1] - 1)
+        only = _refused(e, e.batch[1]) and not _refused(e, whole)
+        return only and f"labels are {y.dtype}, the loss takes whole numbers alone"
+    if outputs.dim() > 2 and not _refused(e, torch.full_like(e.batch[1], outputs.shape[1])):
+        return None  # its classes are along another axis
     wrong = y[((y < 0) | (y >= outputs.shape[1])) & (y != getattr(e.loss_fn, "ignore_index", -100))]
     which, last = wrong.unique().tolist()[:5], outputs.shape[1] - 1
     return len(wrong) > 0 and f"{len(wrong)} of {len(y)} labels are {which}; outputs are for 0 to {last}"
 
 
-def _takes_only_classes(e: Evidence) -> bool:
+def _refused(e: Evidence, labels: Tensor) -> bool:
     try:
-        e.loss_of(e.outputs)
+        with torch.no_grad():
+            return not e.loss_fn(e.outputs, labels).isfinite()
     except (RuntimeError, TypeError, ValueError, IndexError):
-        return bool(e.loss_fn(e.outputs, e.batch[1].long().clamp(0, e.outputs.shape[1] - 1)).isfinite())
-    return False
+        return True
 
 
 @rule("labels-out-of-range", "error")

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from dl_course.diagnostics.activations import relu_activity
 from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import Found, rule
-from dl_course.diagnostics.rules.kept import kept
 from dl_course.diagnostics.rules.labels import last_operation, softmax_axis
 from dl_course.diagnostics.rules.practice import MODAL, flags_met
 from dl_course.hooks import mapped
+from dl_course.kept import kept
 
 BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
-BENDING += "Thresh|Rnn|Lstm|Gru"  # in autograd's names of operations
+BENDING += "Thresh|Rnn|Lstm|Gru|Attention"  # in autograd's names of operations
 
 
 @rule("output-width", "error")
@@ -94,16 +94,10 @@ def missing_nonlinearity(e: Evidence) -> Found:
     """
     names = [type(node).__name__ for node in e.graph]
     linear = sum(name.startswith(("Addmm", "Mm", "Convolution", "Linear")) for name in names)
-    bends = any(
-        re.search(BENDING, name) or not name[-1].isdigit() for name in names if "AccumulateGrad" not in name
-    )
-    again = linear > 2 * len(e.spreads)
-    return (
-        linear > 1
-        and not bends
-        and not again
-        and f"{linear} linear layers or convolutions, and no activation at all"
-    )
+    inside = ["Softmax" in name for name in names[1:]]  # of attention; at the end it bends nothing
+    bends = any(re.search(BENDING, n) or not n[-1].isdigit() for n in names if "AccumulateGrad" not in n)
+    straight = 1 < linear <= 2 * len(e.spreads) and not bends and not any(inside)
+    return straight and f"{linear} linear layers or convolutions, and no activation at all"
 
 
 @rule("dead-units")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules import batchnorm, dropout
 from torch.optim.lr_scheduler import LRScheduler
 
-from dl_course.diagnostics.rules.kept import kept
 from dl_course.hooks import mapped, watching
+from dl_course.kept import kept
 from dl_course.runtime import preserved_rng
 
 MODAL = (batchnorm._BatchNorm, dropout._DropoutNd)  # layers that work differently in eval mode

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, TensorDataset
 
 from dl_course.diagnostics import checkup
-from dl_course.diagnostics.rules.kept import kept
+from dl_course.kept import kept
 from tests.diagnostics.networks import same
 
 LOSSES, STEPS, CALLS = [], 0, itertools.count()

@@ -1,0 +1,468 @@
+"""Rules on faults that people reported, each with programs that have it and healthy ones that look alike."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from dl_course.diagnostics import checkup, diagnose_history
+from dl_course.diagnostics.rules import data, labels, loss, model, optimizer, probes, reading, trial
+from dl_course.diagnostics.rules.finding import Skip
+from tests.diagnostics.test_rules_model import evidence, mlp, samples
+
+
+class Then(nn.Module):
+    """A network, then a function of its outputs and itself."""
+
+    def __init__(self, function, network=None):
+        super().__init__()
+        self.network, self.function, self.state = network or mlp(), function, None
+
+    def forward(self, *x):
+        return self.function(self, *x)
+
+
+def steps(count=128, length=12, seed=0):
+    """Four classes of sequences, each with one marked step."""
+    dice = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 4, (count,), generator=dice)
+    x = torch.randn(count, length, 6, generator=dice)
+    x[torch.arange(count), torch.randint(0, length, (count,), generator=dice), y] += 4
+    return x / x.std(), y
+
+
+class Recurrent(nn.Module):
+    def __init__(self, batch_first=True, keep=False):
+        super().__init__()
+        self.gru, self.out = nn.GRU(6, 16, batch_first=batch_first), nn.Linear(16, 4)
+        self.keep, self.state = keep, None
+
+    def forward(self, x):
+        states, last = self.gru(x, self.state)
+        self.state = last.detach() if self.keep else None
+        return self.out(states[:, -1])
+
+
+def recurrent(**given):
+    torch.manual_seed(0)
+    x, y = steps()
+    return evidence(Recurrent(**given), x=x, y=y)
+
+
+def number(end=None, change=lambda t: t, loss_fn=None, column=True):
+    """A regression: standard normal labels, changed."""
+    x = samples()[0]
+    t = change((x[:, 0] - x[:, 1] - (x[:, 0] - x[:, 1]).mean()) / (x[:, 0] - x[:, 1]).std())
+    network = mlp(*[end] * (end is not None), outputs=1)
+    return evidence(network, loss_fn or nn.MSELoss(), x=x, y=t[:, None] if column else t)
+
+
+def test_a_batch_taken_for_time_mixes_samples():
+    assert "others' outputs move" in probes.samples_mixed(recurrent(batch_first=False)).evidence
+    assert probes.samples_mixed(recurrent()) is None
+
+
+@pytest.mark.parametrize("function, ill", [
+    (lambda net, x: F.softmax(net.network(x), 0), True),
+    (lambda net, x: net.network(x) - net.network(x).mean(0), True),
+    (lambda net, x: net.network(x).T.reshape(len(x), 4), True),
+    (lambda net, x: F.softmax(net.network(x), 1), False),
+    (lambda net, x: F.normalize(net.network(x)) @ F.normalize(net.network(x)).T, False),  # similarities
+    (lambda net, x: F.dropout(net.network(x), 0.3), False),  # random, not mixed
+])  # fmt: skip
+def test_samples_are_mixed_by_the_model_whatever_it_is_written_like(function, ill):
+    assert bool(probes.samples_mixed(evidence(Then(function)))) == ill
+
+
+@pytest.mark.parametrize("function, ill", [
+    (lambda net, x: F.dropout(net.network(x), 0.3), True),
+    (lambda net, x: nn.Dropout(0.3)(net.network(x)), True),
+    (lambda net, x: net.network(x) + 0.1 * torch.randn(len(x), 4), True),
+    (lambda net, x: F.dropout(net.network(x), 0.3, net.training), False),
+    (lambda net, x: (net.network(x) * torch.randn(len(x), 4), net.network(x)), False),  # an autoencoder's
+])  # fmt: skip
+def test_evaluation_draws_no_random_numbers(function, ill):
+    loss_fn = lambda o, y: F.cross_entropy(o[0] if isinstance(o, tuple) else o, y)  # noqa: E731
+    assert bool(probes.random_in_eval(evidence(Then(function), loss_fn))) == ill
+
+
+def test_a_state_kept_from_batch_to_batch_is_found():
+    assert probes.stateful(recurrent(keep=True)) is not None
+    assert probes.stateful(recurrent()) is None
+
+
+class Words(nn.Module):
+    def __init__(self, both=False, flat=False):
+        super().__init__()
+        self.embed, self.flat = nn.Embedding(9, 8), flat
+        self.gru, self.out = (
+            nn.GRU(8, 8, batch_first=True, bidirectional=both),
+            nn.Linear(16 if both else 8, 9),
+        )
+
+    def forward(self, x):
+        scores = self.out(self.gru(self.embed(x))[0])
+        return scores.flatten(0, 1) if self.flat else scores
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_model_of_language_sees_no_later_word(flat):
+    words = torch.randint(0, 9, (64, 13), generator=torch.Generator().manual_seed(0))
+    loss_fn = lambda o, y: F.cross_entropy(o.reshape(-1, 9), y.flatten())  # noqa: E731
+    for both in (False, True):
+        torch.manual_seed(0)
+        case = evidence(Words(both, flat), loss_fn, x=words[:, :-1], y=words[:, 1:])
+        assert bool(probes.future_leak(case)) == both
+        assert flat or labels.labels_out_of_range(case) is None  # its classes are along the last axis
+    with pytest.raises(Skip):
+        probes.future_leak(evidence(Words(True), x=words[:, :-1], y=words[:, 0]))
+
+
+@pytest.mark.parametrize("p, ill", [(0.5, False), (0.8, True)])
+def test_dropout_of_eighty_percent_is_keep_for_drop(p, ill):
+    assert bool(probes.strong_dropout(evidence(nn.Sequential(mlp(), nn.Dropout(p))))) == ill
+    dropping = Then(lambda net, x: F.dropout(net.network(x), p, net.training))
+    assert bool(probes.strong_dropout(evidence(dropping))) == ill
+
+
+@pytest.mark.parametrize("initial", [lambda w: w, nn.init.kaiming_normal_, nn.init.xavier_uniform_])
+def test_a_frozen_part_that_never_learnt_is_named(initial):
+    network = nn.Sequential(mlp(outputs=24, width=96), nn.ReLU(), nn.Linear(24, 4))
+    for layer in (network[0][0], network[0][2]):
+        initial(layer.weight)
+        nn.init.zeros_(layer.bias)
+    assert probes.untrained_frozen(evidence(network)) is None
+    network[0].requires_grad_(False)
+    assert probes.untrained_frozen(evidence(network)).where == "0.0"
+    with torch.no_grad():  # a step of learning
+        for parameter in network[0].parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    assert probes.untrained_frozen(evidence(network)) is None
+
+
+@pytest.mark.parametrize("loss_fn, ill", [
+    (nn.MSELoss(), True), (lambda o, y: (o - y).abs().mean(), True),
+    (lambda o, y: F.mse_loss(o.squeeze(1), y), False), (lambda o, y: o.square().mean(), False),
+])  # fmt: skip
+def test_every_output_is_compared_with_its_own_label_alone(loss_fn, ill):
+    assert bool(loss.loss_broadcast(number(loss_fn=loss_fn, column=False))) == ill
+    assert loss.loss_broadcast(number(loss_fn=loss_fn if not ill else nn.MSELoss())) is None
+
+
+def test_a_loss_of_all_pairs_in_a_batch_is_no_broadcast():
+    pairs = lambda z, y: F.cross_entropy(z @ z.T, (y[:, None] == y).float())  # noqa: E731
+    assert loss.loss_broadcast(evidence(mlp(), pairs)) is None
+
+
+def test_a_sum_is_worth_a_word():
+    assert loss.sum_of_losses(evidence(mlp(), nn.CrossEntropyLoss(reduction="sum"))).severity == "info"
+    assert loss.sum_of_losses(evidence(mlp())) is None
+
+
+class Listed(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.layers, self.out = kind([nn.Linear(12, 24), nn.Linear(24, 24)]), nn.Linear(24, 4)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = F.relu(layer(x))
+        return self.out(x)
+
+
+def test_layers_in_a_list_are_no_parameters():
+    assert "4 tensors" in loss.unregistered(evidence(Listed(list))).evidence
+    assert loss.unregistered(evidence(Listed(nn.ModuleList))) is None
+    made = Then(lambda net, x: net.network(x.detach().requires_grad_()))
+    assert loss.unregistered(evidence(made)) is None  # what forward makes anew is no parameter
+
+
+def test_a_softmax_of_one_number_passes_no_gradient():
+    one = Then(lambda net, x: net.network(x) * F.softmax(net.network(x)[:, :1], 1))
+    assert loss.zero_gradient(evidence(one)) is None
+    assert (
+        loss.zero_gradient(evidence(mlp(nn.Softmax(1), outputs=1), lambda o, y: o.mean())).where == "0.weight"
+    )
+    zeros = torch.zeros(256, dtype=torch.long)
+    assert "always" in loss.zero_gradient(evidence(mlp(outputs=1), x=samples()[0], y=zeros)).evidence
+
+
+def test_a_head_of_zeros_and_a_margin_that_is_kept_are_no_zero_gradient():
+    head = mlp()
+    nn.init.zeros_(head[2].weight)
+    assert loss.zero_gradient(evidence(head)) is None
+    assert loss.zero_gradient(evidence(mlp(), lambda o, y: F.relu(o.square().mean() - 9))) is None
+
+
+@pytest.mark.parametrize("loss_fn, ill", [
+    (lambda o, y: F.mse_loss(o, y) + F.mse_loss(o.detach(), y.roll(1)) * o.detach().std(), True),
+    (lambda o, y: 0.1 * F.mse_loss(o, y) + F.l1_loss(o, y).item(), True),
+    (nn.MSELoss(), False), (nn.L1Loss(), False),
+])  # fmt: skip
+def test_all_of_the_loss_has_a_gradient(loss_fn, ill):
+    assert bool(loss.gradient_mismatch(number(loss_fn=loss_fn))) == ill
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def test_a_gradient_made_up_on_purpose_is_left_alone():
+    with pytest.raises(Skip, match="own"):
+        loss.gradient_mismatch(evidence(Then(lambda net, x: Straight.apply(net.network(x)))))
+
+
+@pytest.mark.parametrize("change, loss_fn, ill", [
+    (lambda y: y * 0, nn.CrossEntropyLoss(), True), (lambda y: y, nn.CrossEntropyLoss(), False),
+    (lambda y: y * 0, lambda o, y: o.square().mean(), False),  # which the loss does not see
+])  # fmt: skip
+def test_labels_differ(change, loss_fn, ill):
+    x, y = samples()
+    assert bool(labels.constant_labels(evidence(mlp(), loss_fn, x=x, y=change(y)))) == ill
+
+
+def test_a_mask_divided_by_255_is_constant_for_a_binary_loss_alone():
+    mask = (samples()[0][:, :4] > 0).float() / 255
+    case = evidence(mlp(), nn.BCEWithLogitsLoss(), x=samples()[0], y=mask)
+    assert labels.constant_labels(case) is not None
+    assert labels.constant_labels(evidence(mlp(), nn.MSELoss(), x=samples()[0], y=mask)) is None
+
+
+@pytest.mark.parametrize("change, ill", [
+    (lambda y: y + 1, True), (lambda y: 2 * y - 1, True), (lambda y: y, False), (lambda y: 0.9 * y, False),
+])  # fmt: skip
+def test_labels_of_a_binary_loss_are_from_0_to_1(change, ill):
+    x = samples()[0]
+    case = evidence(mlp(outputs=1), nn.BCEWithLogitsLoss(), x=x, y=change((x[:, :1] > 0).float()))
+    assert bool(labels.binary_labels_out_of_range(case)) == ill
+    critic = lambda o, y: -(o * y).mean()  # noqa: E731
+    assert labels.binary_labels_out_of_range(number(loss_fn=critic)) is None
+
+
+@pytest.mark.parametrize("size, ill", [(1, False), (30, False), (3000, True)])
+def test_labels_have_a_size_that_outputs_can_reach(size, ill):
+    assert bool(labels.scale_of_labels(number(change=lambda t: size * (t + 2)))) == ill
+    scaled = number(change=lambda t: size * t, loss_fn=lambda o, y: F.mse_loss(o, y / size))
+    assert labels.scale_of_labels(scaled) is None
+
+
+@pytest.mark.parametrize("end, change, ill", [
+    (nn.ReLU(), lambda t: t, True), (nn.Sigmoid(), lambda t: 9 + t, True), (nn.Tanh(), lambda t: 4 * t, True),
+    (nn.ReLU(), lambda t: t.exp(), False), (nn.Sigmoid(), lambda t: t.sigmoid(), False),
+    (nn.Tanh(), lambda t: t.tanh(), False), (None, lambda t: t, False), (nn.LeakyReLU(), lambda t: t, False),
+])  # fmt: skip
+def test_the_last_activation_can_reach_the_labels(end, change, ill):
+    assert bool(labels.output_range(number(end, change))) == ill
+
+
+def test_rows_that_sum_to_one_are_for_labels_that_do():
+    x, y = samples()
+    many, one = (x[:, :4] > 0).float(), F.one_hot(y, 4).float()
+    for target, ill in ((many, True), (one, False)):
+        assert bool(labels.output_range(evidence(mlp(nn.Softmax(1)), nn.BCELoss(), x=x, y=target))) == ill
+
+
+def test_copies_of_a_picture_in_a_row_are_no_sorted_classes():
+    y = samples()[1].repeat_interleave(3)
+    case = evidence(mlp(), x=samples()[0].repeat_interleave(3, 0), y=y)
+    assert labels.unshuffled(case) is None
+    assert labels.unshuffled(evidence(mlp(), x=samples()[0], y=samples()[1].sort().values))
+
+
+def test_a_sign_that_moves_about_in_a_sequence_and_a_large_majority_are_no_noise():
+    x, y = steps(600, 30)
+    torch.manual_seed(0)
+    assert data.label_noise(evidence(Recurrent(), x=x, y=y)) is None
+    assert data.label_noise(evidence(Recurrent(), x=x, y=y.roll(1))) is not None
+
+
+def stepped_by(step):
+    network = mlp()
+    made = torch.optim.SGD(network.parameters(), 0.1)
+    return evidence(network, optimizer=made, train_step=step(made), batch=8)
+
+
+def plain(network, batch, made, clip=None, scale=1.0):
+    made.zero_grad()
+    (scale * F.cross_entropy(network(batch[0]), batch[1])).backward()
+    if clip:
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
+    made.step()
+
+
+def scheduled(schedule):
+    def form(made):
+        plan = schedule(made)
+
+        def step(network, batch, given):
+            plain(network, batch, given)
+            plan.step()
+
+        return step
+
+    return form
+
+
+@pytest.mark.parametrize("schedule, ill", [
+    (lambda o: torch.optim.lr_scheduler.StepLR(o, 4), True),
+    (lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.7), True),
+    (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 32), False),  # one epoch has 32 steps
+    (lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, 32), False),
+    (lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda i: min(1, i / 500)), False),
+])  # fmt: skip
+def test_the_rate_lasts_for_an_epoch(schedule, ill):
+    assert bool(optimizer.schedule_too_fast(stepped_by(scheduled(schedule)))) == ill
+
+
+@pytest.mark.parametrize("clip, ill", [(1e-4, True), (1.0, False), (0.05, False)])
+def test_a_step_is_not_clipped_away(clip, ill):
+    step = lambda made: lambda network, batch, given: plain(network, batch, given, clip)  # noqa: E731
+    assert bool(optimizer.step_too_small(stepped_by(step))) == ill
+
+
+def micro(made, late=True, inner=False):
+    calls = []
+
+    def step(network, batch, given):
+        calls.append(1)
+        parts = zip(batch[0].chunk(4), batch[1].chunk(4), strict=True) if inner else [batch]
+        for x, y in parts:
+            if not late or len(calls) % 4 == 1:
+                given.zero_grad()
+            F.cross_entropy(network(x), y).backward()
+        if inner or len(calls) % 4 == 0:
+            given.step()
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "late, inner, ill", [(True, False, False), (False, False, True), (False, True, True)]
+)
+def test_all_micro_batches_count(late, inner, ill):
+    assert bool(optimizer.accumulation_lost(stepped_by(lambda made: micro(made, late, inner)))) == ill
+
+
+def test_a_plain_step_and_one_on_adversarial_inputs_lose_nothing():
+    def adversarial(network, batch, made):
+        x = batch[0].clone().requires_grad_()
+        F.cross_entropy(network(x), batch[1]).backward()
+        plain(network, (batch[0] + 0.1 * x.grad.sign(), batch[1]), made)
+
+    assert optimizer.accumulation_lost(stepped_by(lambda made: plain)) is None
+    assert optimizer.accumulation_lost(stepped_by(lambda made: adversarial)) is None
+
+
+class Rows(Dataset):
+    def __init__(self, change, rng=None):
+        (self.x, self.y), self.change, self.rng = samples(), change, rng
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return self.change(self, index), self.y[index]
+
+
+def reading_of(rows, workers=0):
+    case = evidence(mlp())
+    case.train_loader = DataLoader(rows, 32, num_workers=workers)
+    return case
+
+
+@pytest.mark.parametrize("change, ill", [
+    (lambda rows, i: rows.x[i].mul_(1.1).clone(), True),
+    (lambda rows, i: rows.x[i] * 1.1, False),
+    (lambda rows, i: rows.x[i] + torch.randn(12), False),
+    (lambda rows, i: rows.x[i] + float(rows.rng.normal()), False),
+])  # fmt: skip
+def test_a_sample_read_again_is_the_same(change, ill):
+    assert bool(reading.data_changes(reading_of(Rows(change, np.random.default_rng(0))))) == ill
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return zip(*samples(), strict=True)
+
+
+def copied(rows, index):
+    return rows.x[index] + rows.rng.normal(size=12).astype("float32")
+
+
+def drawn(rows, index):
+    return rows.x[index] + torch.randn(12)
+
+
+@pytest.mark.parametrize("change, ill", [(copied, True), (drawn, False)])
+def test_workers_draw_random_numbers_of_their_own(change, ill):
+    case = reading_of(Rows(change, np.random.default_rng(0)), workers=2)
+    assert bool(reading.workers_alike(case)) == ill
+    with pytest.raises(Skip):
+        reading.workers_alike(reading_of(Rows(change)))
+
+
+def test_workers_that_all_read_the_whole_stream_are_alike():
+    case = reading_of(Stream(), workers=2)
+    case.train = [*case.train[:1], *case.train[:1]]
+    assert "the same in every number" in reading.workers_alike(case).evidence
+
+
+def test_a_picture_torn_apart_by_view_is_found():
+    low = torch.randn(64, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    x = F.interpolate(low, 24, mode="bilinear")
+    torn = x.permute(0, 2, 3, 1).reshape(64, 3, 24, 24)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1728, 4))
+    for pictures, ill in ((x, False), (torn, True), (torch.randn_like(x), False)):
+        assert bool(reading.scrambled(evidence(network, x=pictures, y=torch.arange(64) % 4))) == ill
+
+
+def test_six_of_eight_units_are_dead():
+    network = mlp(width=8)
+    with torch.no_grad():
+        network[0].bias[:6] = -30
+    assert "6 of 8" in model.dead_units(evidence(network)).evidence
+    assert model.dead_units(evidence(mlp(width=8))) is None
+
+
+def test_outputs_of_a_linear_layer_may_sum_to_one():
+    network = mlp()
+    nn.init.zeros_(network[2].weight)
+    nn.init.constant_(network[2].bias, 0.25)
+    assert model.output_activation(evidence(network)) is None
+
+
+def test_a_rate_too_low_for_labels_far_away_is_named_and_the_right_one_is_not():
+    for rate, ill in ((1e-3, True), (0.1, False)):
+        torch.manual_seed(0)
+        x = torch.randn(256, 1)
+        network = nn.Linear(1, 1)
+        made = torch.optim.RMSprop(network.parameters(), rate)
+        case = evidence(network, nn.MSELoss(), optimizer=made, x=x, y=30 * x + 50)
+        assert bool(trial.too_low(case)) == ill
+        assert loss.exploding(case) is None and trial.cannot_overfit(case) is None
+
+
+def test_one_noisy_late_epoch_is_no_overfitting_and_too_few_epochs_are_said_to_be_few():
+    down = [1 / (1 + epoch) for epoch in range(10)]
+    noisy = {"epoch": range(10), "train_loss": down, "val_loss": [*down[:-1], 0.9]}
+    assert "overfitting" not in diagnose_history(noisy).faults
+    slow = {"epoch": range(8), "train_loss": [2.3 - 0.1 * e for e in range(8)]}
+    (found,) = [each for each in diagnose_history(slow) if each.fault == "underfitting"]
+    assert "still falling" in found.evidence
+
+
+def test_a_sum_is_the_cause_of_a_rate_too_high():
+    network = mlp()
+    made = torch.optim.SGD(network.parameters(), 0.5)
+    x, y = samples()
+    batches = [(x[i : i + 64] * 1.0, y[i : i + 64]) for i in range(0, 256, 64)]
+    report = checkup(network, batches, nn.CrossEntropyLoss(reduction="sum"), optimizer=made)
+    assert {f.fault: f.because for f in report}["lr-too-high"] == "loss-is-a-sum"
