@@ -139,13 +139,15 @@ def _others(answer: Tensor, moves: Tensor, count: int) -> float:
 
 def shifted(e: Evidence) -> int | None:
     """Return the axis, 1 or 0, along which labels are an input moved on by one; None where there is none."""
-    pairs = [(x, y) for x in tensors_in(e.batch[0]) for y in tensors_in(e.batch[1]) if x.shape == y.shape]
-    for x, y in pairs:
-        for axis in (1, 0) if x.dim() > 1 else ():
-            known, wanted = x.narrow(axis, 1, x.shape[axis] - 1), y.narrow(axis, 0, x.shape[axis] - 1)
-            if x.shape[axis] > 3 and known.isclose(wanted.to(known)).double().mean() > 0.99:
-                return axis
-    return None
+    pairs = [(x, y) for x in tensors_in(e.batch[0]) for y in tensors_in(e.batch[1])]
+    return next((axis for axis in (1, 0) for x, y in pairs if _follows(x, y, axis)), None)
+
+
+def _follows(x: Tensor, y: Tensor, axis: int) -> bool:
+    if x.shape != y.shape or x.dim() < 2 or x.shape[axis] < 4:
+        return False
+    known, wanted = x.narrow(axis, 1, x.shape[axis] - 1), y.narrow(axis, 0, x.shape[axis] - 1)
+    return known.isclose(wanted.to(known)).double().mean().item() > 0.99
 
 
 @rule("future-leak", "error")
@@ -163,8 +165,8 @@ def future_leak(e: Evidence) -> Found:
         early, late = t.narrow(axis, 0, half), t.narrow(axis, half, steps - half)
         return torch.cat([early, late.roll(1, 1 - axis)], axis)
 
-    fits = lambda t: changed(t) if t.dim() > 1 and t.shape[axis] == steps else t.clone()  # noqa: E731
-    moves = [(a - b).abs() for a, b in zip(ask(), ask(fits), strict=True)]
+    moved = lambda t: changed(t) if _follows(t, y[: len(t)], axis) else t.clone()  # noqa: E731
+    moves = [(a - b).abs() for a, b in zip(ask(), ask(moved), strict=True)]
     share = max((_earlier(each, axis, steps, half) for each in moves), default=0.0)
     text = f"when steps from {half} on change, earlier outputs move by {share:.2g} of what later ones do"
     return share > MOVED and f"{text}; limit {MOVED}"
