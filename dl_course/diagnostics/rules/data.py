@@ -61,8 +61,9 @@ def label_noise(e: Evidence) -> Found:
     x, y = e.x[:1024], e.labels[:1024]
     if len([*tensors_in(e.batch[0])]) > 1 or len(y.unique()) == 1:
         raise Skip("is for a single input and several classes")
-    if not x.isfinite().all() or len(y) < max(100, 10 * len(y.unique())):
-        raise Skip("needs 100 finite samples, and 10 a class")
+    counts = y.unique(return_counts=True)[1]
+    if not x.isfinite().all() or counts.min() < max(10, 100 / len(counts)):
+        raise Skip("needs 100 finite samples, were all classes as rare as the rarest, and 10 a class")
     for features in (_pixels, _filters, _anywhere):
         right, chance = _guessed(features(x), y)
         if right - chance > 4 * sqrt(chance * (1 - chance / len(y)) + 1e-9):
