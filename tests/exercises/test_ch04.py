@@ -648,7 +648,7 @@ def _(logits, labels, gamma=2.0):
     return (weight * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
-@wrong("focal_loss", "those are added up")
+@wrong("focal_loss", "these are added up")
 def _(logits, labels, gamma=2.0):
     log_p = logits.log_softmax(1).gather(1, labels[:, None])
     return (-((1 - log_p.exp()) ** gamma) * log_p).sum()
