@@ -305,7 +305,7 @@ deletion_insertion(model, inputs[:few], maps["Grad-CAM"]).round(3)
 # %% alt="Likeness with the first maps: 1 before shuffling, below zero after the first layer, and near zero from then on" tags=["nbval-ignore-output"]
 from dl_course.explain import randomization_test
 
-table = randomization_test(model, inputs[:few], "stage3")
+table = randomization_test(model, inputs[:few], partial(gradcam, layer="stage3"))
 figure, ax = plt.subplots(figsize=(7.5, 3), layout="constrained")
 ax.plot([1, *table["spearman"]], "o-")
 ax.axhline(0, color="grey", linewidth=0.8)

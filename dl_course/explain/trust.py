@@ -1,17 +1,20 @@
 """May I believe the map? Tests that it can fail, each beside what guessing would reach."""
 
 import copy
+from collections.abc import Callable, Sequence
 from statistics import mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, t
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from dl_course.explain.cam import gradcam
 from dl_course.explain.maps import Target, at_rest, classes, scores_of
+
+Method = Callable[..., Tensor]
 
 
 class PointingGame(NamedTuple):
@@ -55,41 +58,80 @@ def deletion_insertion(
     """
     height, width = maps.shape[1:]
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
-    dice = torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed))
-    orders, table = {"map": maps, "random": dice, "centre": -(y**2 + x**2).expand(maps.shape)}, {}
-    with at_rest(model, images) as images, torch.no_grad():
-        chosen = classes(target, scores_of(model(images), len(images)))[:, None]
-        blurred = gaussian_blur(images, min(height, width) // 16 * 2 + 1, min(height, width) / 32)
-        ways = (torch.zeros_like(images), images), (images, blurred)
-        for name, order in orders.items():
-            rank = order.to(images.device).flatten(1).argsort(descending=True).argsort().view(maps.shape)
-            taken = [rank[:, None] < share / 16 * height * width for share in range(17)]
-            mixed = (new.where(t, old) for new, old in ways for t in taken)
-            scores = torch.stack([scores_of(model(x), len(x)) for x in mixed]).softmax(2)  # (34, N, classes)
-            curves = scores.gather(2, chosen.expand(34, -1, -1)).mean((1, 2)).view(2, 17)
-            table[name] = torch.trapezoid(curves, dx=1 / 16).tolist()
+    orders = {"map": maps, "random": random_order(maps.shape, seed)}
+    orders["centre"] = -(y**2 + x**2).expand(maps.shape)
+    areas = {name: removal_areas(model, images, order, target).mean(1) for name, order in orders.items()}
+    table = {name: area.tolist() for name, area in areas.items()}
     return pd.DataFrame.from_dict(table, orient="index", columns=["deletion", "insertion"])
 
 
-def randomization_test(
-    model: nn.Module, images: Tensor, layer: str, target: Target = None, *, seed: int = 0
-) -> pd.DataFrame:
-    """Return how alike Grad-CAM's maps stay while the network forgets, from its last layer to its first.
+def random_order(shape: Sequence[int], seed: int = 0) -> Tensor:
+    """Return random numbers of a shape: maps that know nothing, beside which deletion and insertion count."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
-    A row for each layer: what was shuffled last, in a copy of the model. "spearman": mean rank correlation to
-    the maps before, signed; 0 for maps of one value. Maps that stay alike don't show what was learned; that
-    they change doesn't prove them right. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018.
+
+def removal_areas(
+    model: nn.Module, images: Tensor, maps: Tensor, target: Target = None, *, steps: int = 16
+) -> Tensor:
+    """Return the areas of deletion and of insertion, (2, N): those of `deletion_insertion`, for each picture.
+
+    Differences between two maps of the same pictures are paired, so that their mean has a narrower interval.
     """
-    model, dice, rows = copy.deepcopy(model), torch.Generator().manual_seed(seed), {}
+    height, width = maps.shape[1:]
+    with at_rest(model, images) as images, torch.no_grad():
+        chosen = classes(target, scores_of(model(images), len(images)))[:, None]
+        blurred = gaussian_blur(images, min(height, width) // 16 * 2 + 1, min(height, width) / 32)
+        rank = maps.to(images.device).flatten(1).argsort(descending=True).argsort().view(maps.shape)
+        taken = [rank[:, None] < step / steps * height * width for step in range(steps + 1)]
+        ways = (torch.zeros_like(images), images), (images, blurred)
+        mixed = (new.where(share, old) for new, old in ways for share in taken)
+        scores = torch.stack([scores_of(model(x), len(x)) for x in mixed]).softmax(2)  # (2·17, N, classes)
+    curves = scores.gather(2, chosen.expand(len(scores), -1, -1)).view(2, steps + 1, -1)
+    return torch.trapezoid(curves.cpu(), dx=1 / steps, dim=1)
+
+
+def randomization_test(
+    model: nn.Module, images: Tensor, method: Method, target: Target = None, *, shuffles: int = 5,
+    layers: int | None = None, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Return how alike a method's maps stay while the network forgets, from its last layer to its first.
+
+    method: called as ``method(model, images, target=…, normalize=False)``; Grad-CAM as
+    ``partial(gradcam, layer="layer4")`` · shuffles: how many times it is done anew · layers: how many to
+    shuffle; None for all.
+    A row for each layer: what was shuffled last, in a copy of the model. "spearman": the rank correlation
+    with the maps before, signed, 0 for maps of one value; the mean over pictures and shuffles. "low", "high":
+    the ends of its 95 % interval over the shuffles (t), NaN for a single one. Maps that stay alike don't show
+    what was learned; maps that change aren't proven right. Adebayo et al., "Sanity Checks for Saliency Maps",
+    NeurIPS 2018.
+    """
+    names = [name for name, module in model.named_modules() if module._parameters][::-1][:layers]
+    dice = torch.Generator().manual_seed(seed)
     with at_rest(model, images) as images, torch.no_grad():
         target = classes(target, scores_of(model(images), len(images)))
-        first = gradcam(model, images, layer, target, normalize=False)
-        for name, module in reversed([(n, m) for n, m in model.named_modules() if m._parameters]):
-            for parameter in module.parameters(recurse=False):
-                order = torch.randperm(parameter.numel(), generator=dice).to(parameter.device)
-                parameter.copy_(parameter.flatten()[order].view_as(parameter))
-            rows[name] = _alike(first, gradcam(model, images, layer, target, normalize=False))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["spearman"])
+        first = method(model, images, target=target, normalize=False)
+        found = np.zeros((shuffles, len(names)))
+        for run in found:
+            forgetful = copy.deepcopy(model)
+            for place, name in enumerate(names):
+                _shuffle(forgetful.get_submodule(name), dice)
+                run[place] = _alike(first, method(forgetful, images, target=target, normalize=False))
+    rows = {name: mean_interval(values) for name, values in zip(names, found.T, strict=True)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["spearman", "low", "high"])
+
+
+def mean_interval(values: Any) -> tuple[float, float, float]:
+    """Return the mean of values and the ends of its 95 % interval (t); NaN ends for a single value."""
+    values = np.asarray(values, dtype=float)
+    middle, count = values.mean(), len(values)
+    half = values.std(ddof=1) / count**0.5 * t.ppf(0.975, count - 1) if count > 1 else np.nan
+    return middle, middle - half, middle + half
+
+
+def _shuffle(module: nn.Module, dice: torch.Generator) -> None:
+    for parameter in module.parameters(recurse=False):
+        order = torch.randperm(parameter.numel(), generator=dice).to(parameter.device)
+        parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
 
 def _alike(before: Tensor, after: Tensor) -> float:

@@ -1,12 +1,15 @@
+import copy
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, ttest_1samp
 from torch import nn
 
-from dl_course.explain import deletion_insertion, gradcam, pointing_game, randomization_test
+from dl_course.explain import deletion_insertion, gradcam, pointing_game, randomization_test, removal_areas
 from dl_course.models import TinyResNet, trained
 from dl_course.runtime import preserved_rng
 
@@ -87,6 +90,7 @@ def test_deletion_is_the_area_under_the_probability_as_pixels_go_in_the_maps_ord
         areas.append(np.trapezoid(curve, dx=1 / 16))
     measured = deletion_insertion(model.train(), x, maps)
     assert measured["deletion"]["map"] == pytest.approx(np.mean(areas), abs=1e-6) and model.training
+    assert removal_areas(model, x, maps)[0].tolist() == pytest.approx(areas, abs=1e-6)
 
 
 def test_insertion_begins_with_a_blurred_picture_and_ends_with_the_picture():
@@ -107,29 +111,36 @@ def test_randomization_goes_from_the_last_layer_to_the_first_and_leaves_the_mode
     model = trained("tinyresnet-shapes").train()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    table = randomization_test(model, x, "stage3")
+    method = partial(gradcam, layer="stage3")
+    table = randomization_test(model, x, method, shuffles=2)
     named = [
         name for name, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))
     ]
-    assert list(table.index) == named[::-1] and list(table) == ["spearman"]
+    assert list(table.index) == named[::-1] and list(table) == ["spearman", "low", "high"]
     assert table["spearman"].abs().iloc[-5:].max() < 0.5 and table["spearman"].between(-1, 1).all()
     assert model.training and all(torch.equal(state[k], v) for k, v in model.state_dict().items())
-    assert table.equals(randomization_test(model, x, "stage3"))
-    assert not table.iloc[:1].equals(randomization_test(model, x, "stage3", seed=1).iloc[:1])
+    assert table.equals(randomization_test(model, x, method, shuffles=2))
+    last = randomization_test(model, x, method, shuffles=2, layers=1, seed=1)
+    assert list(last.index) == ["fc"] and not table.iloc[:1].equals(last)
 
 
 def test_a_row_is_scipys_rank_correlation_of_the_signed_maps_with_what_was_shuffled():
     with preserved_rng(0):
         model, x = TinyResNet(width=4).eval(), torch.randn(3, 3, 32, 32)
     first = gradcam(model, x, "stage2", 1, normalize=False)
-    row = randomization_test(model, x, "stage2", 1)["spearman"]["fc"]
-    dice = torch.Generator().manual_seed(0)
-    for parameter in (model.fc.weight, model.fc.bias):
-        order = torch.randperm(parameter.numel(), generator=dice)
-        parameter.data = parameter.data.flatten()[order].view_as(parameter)
-    second = gradcam(model, x, "stage2", 1, normalize=False)
-    pairs = zip(first.flatten(1), second.flatten(1), strict=True)
-    assert row == pytest.approx(np.mean([spearmanr(a, b).statistic for a, b in pairs]))
+    options = {"shuffles": 3, "layers": 1}
+    row = randomization_test(model, x, partial(gradcam, layer="stage2"), 1, **options).loc["fc"]
+    dice, alike = torch.Generator().manual_seed(0), []
+    for _ in range(3):
+        forgetful = copy.deepcopy(model)
+        for parameter in (forgetful.fc.weight, forgetful.fc.bias):
+            order = torch.randperm(parameter.numel(), generator=dice)
+            parameter.data = parameter.data.flatten()[order].view_as(parameter)
+        second = gradcam(forgetful, x, "stage2", 1, normalize=False)
+        pairs = zip(first.flatten(1), second.flatten(1), strict=True)
+        alike.append(np.mean([spearmanr(a, b).statistic for a, b in pairs]))
+    low, high = ttest_1samp(alike, 0).confidence_interval()
+    assert row.tolist() == pytest.approx([np.mean(alike), low, high])
 
 
 def test_a_network_that_ignores_its_weights_fails_the_test_and_a_map_of_one_value_counts_as_0():
@@ -143,5 +154,7 @@ def test_a_network_that_ignores_its_weights_fails_the_test_and_a_map_of_one_valu
             return torch.stack([y * self.scale, y - y], 1)
 
     x = torch.randn(2, 1, 8, 8)
-    assert randomization_test(Edges(1), x, "layer", 0)["spearman"].tolist() == [pytest.approx(1)]
-    assert randomization_test(Edges(0), x, "layer", 0)["spearman"].tolist() == [0]
+    method = partial(gradcam, layer="layer")
+    one, none = (randomization_test(Edges(scale), x, method, 0) for scale in (1, 0))
+    assert one["spearman"].tolist() == [pytest.approx(1)] and none["spearman"].tolist() == [0]
+    assert randomization_test(Edges(1), x, method, 0, shuffles=1)[["low", "high"]].isna().all(axis=None)
