@@ -95,8 +95,8 @@ def test_every_lesson_is_a_chapter_and_every_exercise_with_a_check_stands_in_its
 
 
 @pytest.mark.parametrize("stem", LESSONS)
-def test_a_chapter_has_two_to_eight_exercises(stem):
-    assert 2 <= len(LESSONS[stem].exercises) <= 8
+def test_a_chapter_has_four_to_eight_exercises(stem):
+    assert 4 <= len(LESSONS[stem].exercises) <= 8
 
 
 @pytest.mark.parametrize("stem", STORED)

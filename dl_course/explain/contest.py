@@ -76,4 +76,7 @@ def _in_parts(method: Method, model: nn.Module, images: Tensor, target: Any) -> 
         method(model, images[i : i + 50], target=each, normalize=False)
         for i, each in zip(parts, chosen, strict=True)
     ]
-    return torch.cat(maps).cpu()
+    joined = torch.cat(maps).cpu()[
+        :, None
+    ]  # signed, so that no places tie at zero; a layer's maps are coarse
+    return F.interpolate(joined, images.shape[2:], mode="bilinear")[:, 0]

@@ -13,7 +13,7 @@ def image_grid(
     images: Any, titles: Sequence[str] | None = None, ax: Axes | None = None, *, columns: int | None = None,
     normalized: tuple[Any, Any] | None = None, heat: Any = None, label: str = "relevance",
 ) -> Axes:  # fmt: skip
-    """Draw pictures, each under its title, in gray under its heat map where there is one.
+    """Draw pictures, each under its title; a heat map covers them as far as it is hot.
 
     images: (N, C, H, W) or a list of (C, H, W), gray or RGB, bytes or floats in [0, 1] · normalized: the
     (mean, std) of the channels that Normalize took, to undo it · heat: (N, H, W), called label on its scale.
@@ -21,8 +21,7 @@ def image_grid(
     pictures = [_rgb(image, normalized) for image in images]
     if heat is None:
         return _draw(pictures, ax, titles=titles, columns=columns)
-    gray = [picture.mean(-1, keepdims=True).repeat(3, -1) for picture in pictures]
-    return _draw(gray, ax, label, titles=titles, columns=columns, heat=array(heat, "N, H, W"))
+    return _draw(pictures, ax, label, titles=titles, columns=columns, heat=array(heat, "N, H, W"))
 
 
 def feature_maps(activation: Any, ax: Axes | None = None, *, limit: int = 64) -> Axes:
@@ -86,7 +85,10 @@ def _draw(
         for index, tile in enumerate(layer):
             top, left = (index // columns + 1) * down - height, index % columns * right
             canvas[top : top + len(tile), left : left + tile.shape[1]] = tile
-        image = ax.imshow(canvas, alpha=0.55 if layer is heat else 1, **(scale(canvas) if scaled else {}))
+        how = scale(canvas) if scaled else {}
+        if layer is heat:  # where it is cold, the picture keeps its colours
+            how["alpha"] = 0.85 * np.nan_to_num(np.abs(canvas) / how["vmax"]).clip(0, 1)
+        image = ax.imshow(canvas, **how)
     for index, title in enumerate(titles or ()):
         top, middle = (index // columns + 1) * down - height, index % columns * right + (width - 1) / 2
         ax.text(middle, top - 1, title, ha="center", va="bottom", fontsize=9)

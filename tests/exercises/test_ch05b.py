@@ -257,9 +257,104 @@ def test_the_pointing_score_is_that_of_the_course(seed):
         assert float(exercise.outputs_of(type(exercise).reference, case)["returned"]) == pytest.approx(theirs)
 
 
+# nearest -------------------------------------------------------------------------------------------------
+
+
+@wrong("nearest", "leave the query out")
+def _(features, query, k):
+    return nn.functional.cosine_similarity(features, features[query][None]).topk(k).indices
+
+
+@wrong("nearest", "divide by both lengths")
+def _(features, query, k):
+    likeness = features @ features[query]
+    likeness[query] = -torch.inf
+    return likeness.topk(k).indices
+
+
+@wrong("nearest", "the smallest distance")
+def _(features, query, k):
+    order = (features - features[query]).norm(dim=1).argsort()
+    return order[order != query][:k]
+
+
+@wrong("nearest", "the least similar")
+def _(features, query, k):
+    order = nn.functional.cosine_similarity(features, features[query][None]).argsort()
+    return order[order != query][:k]
+
+
+@wrong("nearest", "the indices of the rows")
+def _(features, query, k):
+    likeness = nn.functional.cosine_similarity(features, features[query][None])
+    return likeness.sort(descending=True).values[1 : k + 1]
+
+
+@right("nearest")
+def _(features, query, k):
+    order = nn.functional.cosine_similarity(features, features[query][None]).argsort(descending=True)
+    return order[order != query][:k]
+
+
+@right("nearest")
+def _(features, query, k):
+    x = features.double().numpy()
+    likeness = x @ x[query] / np.linalg.norm(x, axis=1)
+    return [int(i) for i in np.argsort(-likeness) if i != query][:k]
+
+
+# attack --------------------------------------------------------------------------------------------------
+
+
+def moved(model, images, labels, epsilon, sign=1, bounds=(0, 1), direction=torch.sign):
+    x = images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(nn.functional.cross_entropy(model(x), labels), x)
+    return (images + sign * epsilon * direction(slope)).clamp(*bounds)
+
+
+@wrong("attack", "leaves [0, 1]")
+def _(model, images, labels, epsilon):
+    return moved(model, images, labels, epsilon, bounds=(-9, 9))
+
+
+@wrong("attack", "makes the network surer")
+def _(model, images, labels, epsilon):
+    return moved(model, images, labels, epsilon, sign=-1)
+
+
+@wrong("attack", "the loss is to rise")
+def _(model, images, labels, epsilon):
+    x = images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x)[range(len(x)), labels].sum(), x)
+    return (images + epsilon * slope.sign()).clamp(0, 1)
+
+
+@wrong("attack", "fills parameters")
+def _(model, images, labels, epsilon):
+    x = images.clone().requires_grad_()
+    nn.functional.cross_entropy(model(x), labels).backward()
+    return (images + epsilon * x.grad.sign()).clamp(0, 1)
+
+
+@right("attack")
+def _(model, images, labels, epsilon):
+    return moved(model, images, labels, epsilon)
+
+
+@right("attack")
+def _(model, images, labels, epsilon):
+    rows = []
+    for image, label in zip(images.split(1), labels.split(1), strict=True):
+        x = image.detach().clone().requires_grad_(True)
+        slope = torch.autograd.grad(-model(x).log_softmax(1)[0, label], x)[0]
+        step = torch.where(slope > 0, epsilon, torch.where(slope < 0, -epsilon, 0.0))
+        rows.append(torch.minimum(torch.maximum(image + step, torch.zeros(1)), torch.ones(1)))
+    return torch.cat(rows)
+
+
 # all -----------------------------------------------------------------------------------------------------
 
-NAMES = ("grad_cam", "pointing_score")
+NAMES = ("grad_cam", "pointing_score", "nearest", "attack")
 
 
 @pytest.mark.parametrize("name", NAMES)

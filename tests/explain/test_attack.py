@@ -21,9 +21,7 @@ def test_it_is_captums_fgsm(network):
     loss = nn.CrossEntropyLoss(reduction="none")
     attack = FGSM(model, loss_func=loss, lower_bound=0, upper_bound=1)
     attack.zero_thresh = 0
-    theirs = attack.perturb(
-        x, 0.03, torch.tensor([1, 2, 3])
-    )
+    theirs = attack.perturb(x, 0.03, torch.tensor([1, 2, 3]))
     torch.testing.assert_close(fgsm(model, x, torch.tensor([1, 2, 3]), epsilon=0.03), theirs)
 
 

@@ -66,3 +66,15 @@ def test_pictures_in_parts_have_their_own_targets():
     masks = torch.ones(60, 8, 8, dtype=torch.bool)
     compare_methods(Weighing(), x, masks, {"it": method}, target, forgetting=3, shuffles=1, progress=False)
     assert seen == [(50, target[:50].tolist()), (10, target[50:].tolist()), (3, [0, 1, 0]), (3, [0, 1, 0])]
+
+
+def test_a_layers_coarse_maps_are_enlarged_to_the_pictures():
+    def coarse(model, images, target=None, *, normalize=True):
+        return truth(model, images[..., ::4, ::4])
+
+    x = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    masks = (torch.arange(32) < 16).expand(4, 32, 32)
+    options = {"forgetting": 2, "shuffles": 2, "progress": False}
+    assert (
+        compare_methods(Weighing(), x, masks, {"it": coarse}, 0, **options)["pointing"].loc["it", "mean"] == 1
+    )

@@ -260,17 +260,21 @@ def test_titles_stand_above_their_pictures():
         assert canvas[y, x] == 1 and canvas[y + 2, x] == 0
 
 
-def test_heat_maps_lie_on_their_gray_pictures_on_one_scale():
+def test_heat_covers_pictures_in_colour_on_one_scale_and_the_less_the_colder():
     images, heat = torch.rand(4, 3, 6, 6), torch.rand(4, 6, 6)
+    heat[0, 0, 0] = 0
     ax = plots.image_grid(images, list("abcd"), heat=heat)
     under, over = ax.images
-    assert under.get_array().shape[:2] == over.get_array().shape and 0 < over.get_alpha() < 1
-    gray = np.asarray(under.get_array())
-    assert (gray[..., 0] == gray[..., 1]).all()
-    values = np.ma.asarray(over.get_array()).compressed()
-    np.testing.assert_allclose(np.sort(values), np.sort(heat.numpy().ravel()), rtol=1e-6)
-    rows, columns = np.nonzero(~np.ma.getmaskarray(np.ma.masked_invalid(over.get_array())))
-    assert (gray[rows, columns, 0] < 1).mean() > 0.99  # never beside the picture
+    assert under.get_array().shape[:2] == over.get_array().shape == over.get_alpha().shape
+    colours, values = np.asarray(under.get_array()), np.ma.masked_invalid(over.get_array())
+    found = colours[~np.ma.getmaskarray(values)]  # never beside the picture
+    np.testing.assert_allclose(np.sort(found, 0), np.sort(images.movedim(1, -1).reshape(-1, 3).numpy(), 0))
+    np.testing.assert_allclose(np.sort(values.compressed()), np.sort(heat.numpy().ravel()), rtol=1e-6)
+    cover = over.get_alpha()[~np.ma.getmaskarray(values)]
+    assert cover[values.compressed().argsort()].tolist() == sorted(cover) and (cover.min(), cover.max()) == (
+        0,
+        0.85,
+    )
     assert len(ax.texts) == 4
 
 

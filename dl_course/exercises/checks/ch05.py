@@ -113,6 +113,48 @@ class DeadShare(Exercise):
             yield {"about": about, "batches": np.split(y, np.cumsum(sizes)[:-1])}
 
 
+def _statistics(batches: Sequence[Tensor], slip: str = "") -> tuple[Tensor, Tensor]:
+    if slip == "mean of means":
+        found = [_statistics([batch]) for batch in batches]
+        return torch.stack([mean for mean, _ in found]).mean(0), torch.stack([std for _, std in found]).mean(
+            0
+        )
+    x = torch.cat(list(batches)).double()
+    axes = {"pictures": (0,), "everything": (0, 1, 2, 3)}.get(slip, (0, 2, 3))
+    mean, variance = x.mean(axes), x.var(axes, correction=1 if slip == "minus one" else 0)
+    return mean, variance if slip == "variance" else variance.sqrt()
+
+
+class ChannelStatistics(Exercise):
+    """Mean and spread of each channel, batch by batch."""
+
+    name = "channel_statistics"
+    not_allowed = ("activation_statistics", "dl_course.diagnostics", "cat")
+    hints = (
+        "Keep three things: how many numbers each channel has had, their sum, and the sum of their squares.",
+        "`batch.sum((0, 2, 3))` has a number a channel; use `batch.double()`, for sums of squares are large.",
+        "The variance is the mean of the squares minus the square of the mean.",
+    )
+    reference = staticmethod(_statistics)
+    slips: ClassVar = {
+        "mean of means": "that averages the batches' results; the last one is shorter, and spreads don't "
+        "average",
+        "pictures": "a channel is one unit with all its places: sum over height and width, too",
+        "everything": "one number for everything; every channel has a mean and a spread of its own",
+        "variance": "that is the variance; take its root",
+        "minus one": "divide by N, not by N − 1: these are all the numbers there are, not a sample",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about, count in {"one batch": 1, "batches, the last one shorter": draw(rng, 2, 4)}.items():
+            size, channels = draw(rng, 4, 6), draw(rng, 3, 5)
+            x = rng.normal(size=(size * count + draw(rng, 1, 2), channels, draw(rng, 3, 4), 5))
+            x = (x * rng.uniform(0.5, 3, (channels, 1, 1)) + rng.normal(size=(channels, 1, 1))).astype(
+                np.float32
+            )
+            yield {"about": about, "batches": np.split(x, range(size, len(x), size)) if count > 1 else [x]}
+
+
 def _ratios(model: nn.Module, slip: str = "") -> dict[str, float | None]:
     def ratio(weight: Tensor) -> float | None:
         grad = torch.zeros_like(weight) if weight.grad is None and slip == "zero" else weight.grad

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dl_course.exercises.checks.ch05 import NEXT, _in_words, _network
@@ -102,3 +103,82 @@ class PointingScore(Exercise):
                 maps[(i, *rng.permutation(np.argwhere(masks[i] == hit))[0])] = rng.uniform(1, 2)
             maps[:flat], masks[:flat, 0, 0] = 0, True
             yield {"about": about, "maps": maps.astype(np.float32), "masks": masks}
+
+
+def _nearest(features: Tensor, query: int, k: int, slip: str = "") -> Tensor:
+    rows = features if slip == "dot" else F.normalize(features, dim=1)
+    likeness = rows @ rows[query]
+    if slip == "distance":
+        likeness = -torch.cdist(features, features[query : query + 1])[:, 0]
+    if slip != "itself":
+        likeness[query] = torch.inf if slip == "least" else -torch.inf
+    found = likeness.topk(k, largest=slip != "least")
+    return found.values if slip == "values" else found.indices
+
+
+class Nearest(Exercise):
+    """The nearest neighbours among features."""
+
+    name = "nearest"
+    not_allowed = ("NearestNeighbors",)
+    hints = (
+        "`F.normalize(features, dim=1)` gives every row the length 1; products of rows are then cosines.",
+        "`rows @ rows[query]` gives all N cosines. Exclude the query by setting its own to −inf.",
+        "`topk(k)` sorts by itself, and has values and indices.",
+    )
+    reference = staticmethod(_nearest)
+    slips: ClassVar = {
+        "itself": "every picture is most similar to itself: leave the query out",
+        "dot": "that is the plain product, which prefers long rows: divide by both lengths",
+        "distance": "that is the smallest distance; asked for is the largest cosine, which ignores lengths",
+        "least": "those are the least similar: the largest cosine comes first",
+        "values": "those are the cosines; the indices of the rows are asked for",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about in ("features of any sign", "features after a ReLU"):
+            x = rng.normal(size=(draw(rng, 14, 20), draw(rng, 5, 8))) * rng.uniform(0.2, 5, (1,))
+            x = (np.maximum(x + 0.5, 0) if "ReLU" in about else x) * rng.uniform(0.2, 4, (len(x), 1))
+            sizes = {"query": draw(rng, 0, len(x) - 1), "k": draw(rng, 3, 6)}
+            yield {"about": about, "features": x.astype(np.float32), **sizes}
+
+
+def _attacked(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, slip: str = "") -> Tensor:
+    x = images.clone().requires_grad_()
+    scores = model(x)
+    loss = F.cross_entropy(scores, labels, reduction="sum")
+    up = scores.gather(1, labels[:, None]).sum() if slip == "score" else loss
+    slope = torch.autograd.grad(up, x)[0]
+    step = epsilon * (slope / slope.abs().max() if slip == "slope" else slope.sign())
+    moved = images - step if slip == "downhill" else images + step
+    return moved if slip == "unclipped" else moved.clamp(0, 1)
+
+
+class Attack(Exercise):
+    """The fast gradient sign method."""
+
+    name = "attack"
+    points = 2
+    not_allowed = ("fgsm", "FGSM", "dl_course.explain", "captum")
+    hints = (
+        "Work on a copy that asks for its gradient: `x = images.clone().requires_grad_()`.",
+        "`torch.autograd.grad(F.cross_entropy(model(x), labels), x)` returns a tuple with one gradient.",
+        "`(images + epsilon * gradient.sign()).clamp(0, 1)`",
+    )
+    reference = staticmethod(_attacked)
+    slips: ClassVar = {
+        "unclipped": "the result leaves [0, 1], so it is no picture any more: clamp it",
+        "downhill": "that makes the network surer: add the sign of the loss's gradient, don't subtract it",
+        "score": "you raised the label's score; the loss is to rise",
+        "slope": "take the gradient's sign: every value moves by the whole epsilon, however flat it is there",
+    }
+
+    def cases(self, rng: np.random.Generator) -> Iterator[Case]:
+        for about, n in {"one picture": 1, "several pictures": draw(rng, 2, 4)}.items():
+            case = _network(rng, about, n)
+            x = rng.uniform(size=case["x"].shape)
+            labels = rng.integers(case["classes"], size=n).tolist()
+            yield case | {"x": x, "labels": labels, "epsilon": float(rng.uniform(0.05, 0.2))}
+
+    def judge(self, case: Case, outputs: Outputs) -> Difference | None:
+        return _in_words(super().judge(case, outputs))

@@ -53,6 +53,12 @@ def dead_share(answer: Any, case: Case) -> Outputs:
 
 
 @probe
+def channel_statistics(answer: Any, case: Case) -> Outputs:
+    mean, std = answer([torch.from_numpy(batch) for batch in case["batches"]])
+    return {"mean": plain(mean), "std": plain(std)}
+
+
+@probe
 def gradient_ratios(answer: Any, case: Case) -> Outputs:
     model, labels = _network(case), torch.tensor(case["labels"])
     model.get_submodule("pool").add_module("spare", nn.Linear(3, 2))  # which nobody calls

@@ -20,3 +20,15 @@ def grad_cam(answer: Any, case: Case) -> Outputs:
 def pointing_score(answer: Any, case: Case) -> Outputs:
     maps, masks = (torch.from_numpy(case[key]) for key in ("maps", "masks"))
     return {"returned": called(answer, maps, masks)["returned"]}
+
+
+@probe
+def nearest(answer: Any, case: Case) -> Outputs:
+    return called(answer, torch.from_numpy(case["features"]), case["query"], case["k"])
+
+
+@probe
+def attack(answer: Any, case: Case) -> Outputs:
+    model = _network(case).double()  # near 0, a gradient's sign in float32 is chance
+    moved = called(answer, model, torch.from_numpy(case["x"]), torch.tensor(case["labels"]), case["epsilon"])
+    return {**_left_behind(model), **moved}
