@@ -31,7 +31,8 @@ from torchvision.transforms import v2
 
 from dl_course import ask, check, hint, plots, progress, solution
 
-sns.set_theme(style="white", palette="colorblind", rc={"figure.dpi": 80})
+look = {"figure.dpi": 80, "image.interpolation": "nearest"}
+sns.set_theme(style="white", palette="colorblind", rc=look)
 
 # %%
 from dl_course.data import load
@@ -78,18 +79,19 @@ parts = (model.fc.weight[kind][:, None, None] * maps).detach().cpu()  # (32, 16,
 adds = parts.mean((1, 2))  # what each channel adds to the score
 chosen = [*adds.topk(2).indices.tolist(), adds.argmin().item()]
 
-# %% alt="A picture; two feature maps times their weights in red, one in blue; and the sum over all channels, deep red on the shape" tags=["nbval-ignore-output"]
+# %% alt="A picture; two feature maps times their weights in red, one in pale blue; and the sum over all channels on a scale of its own: red on the shape, hottest in its middle" tags=["nbval-ignore-output"]
 shown = [*parts[chosen], parts.sum(0)]
 titles = [f"channel {k}\ntimes its weight" for k in chosen] + ["sum over\nall channels"]
-limit = parts.sum(0).abs().max() / 3
-figure, axes = plt.subplots(1, 5, figsize=(10, 2.4), layout="constrained")
+limits = [parts[chosen].abs().max()] * 3 + [parts.sum(0).abs().max()]
+figure, axes = plt.subplots(1, 5, figsize=(10.5, 2.3), layout="constrained")
 axes[0].imshow(pictures[4].permute(1, 2, 0))
-for ax, part in zip(axes[1:], shown, strict=True):
+for ax, part, limit in zip(axes[1:], shown, limits, strict=True):
     drawn = ax.imshow(part, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if ax in axes[3:]:  # the three channels share a scale
+        figure.colorbar(drawn, ax=ax, label="adds to the score" if ax is axes[4] else None)
 for ax, title in zip(axes, [names[4], *titles], strict=True):
     ax.set_title(title, fontsize=10)
     ax.axis("off")
-_ = figure.colorbar(drawn, ax=axes, label="adds to the score", extend="both")
 
 # %% [markdown]
 # Red places speak for the class, blue ones against it. Do the places really add up to the score?
@@ -187,7 +189,7 @@ pair = [0, second]
 wide = torch.cat([pictures[i] for i in pair], dim=2)  # (3, 64, 128)
 heat = gradcam_classes(model, normalize(wide), "stage3", labels[pair].tolist()).cpu()
 asked = [f"asked for {shapes.classes[labels[i]]}" for i in pair]
-figure, ax = plt.subplots(figsize=(9, 2.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(9, 2.3), layout="constrained")
 _ = plots.image_grid([wide, wide], asked, ax, columns=2, heat=heat)
 
 # %% [markdown]
@@ -196,14 +198,14 @@ _ = plots.image_grid([wide, wide], asked, ax, columns=2, heat=heat)
 #
 # Which layer should you take? One picture, four depths:
 
-# %% alt="Four heat maps of one picture: speckled all over at the stem, then more and more gathered on the shape towards stage3" tags=["nbval-ignore-output"]
+# %% alt="Four heat maps of one picture of an arrow: the stem also marks dots and strokes beside it, stage1 still a stroke, stage2 and stage3 the arrow alone" tags=["nbval-ignore-output"]
 depths = ["stem", "stage1", "stage2", "stage3"]
 heat = torch.cat([gradcam(model, inputs[4:5], layer) for layer in depths]).cpu()
-figure, ax = plt.subplots(figsize=(9, 2.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(9, 2.2), layout="constrained")
 _ = plots.image_grid(pictures[[4] * 4], depths, ax, columns=4, heat=heat)
 
 # %% [markdown]
-# Early layers respond to edges and know little about classes, so their maps are speckled. The usual choice is the
+# Early layers respond to edges and know little about classes, so their maps mark clutter, too. The usual choice is the
 # **last layer that still has a height and a width**, which here is `stage3`. (In this network, `stage1` to `stage3`
 # have maps of the same size, so only what the channels *mean* differs. In most networks, depth also costs resolution.)
 
@@ -236,7 +238,7 @@ methods |= {"integrated gradients": integrated_gradients}
 methods |= {"guided backprop": guided_backprop, "edge detector": edges}
 heat = torch.stack([method(model, inputs[:2]).cpu() for method in methods.values()], dim=1)
 
-# %% alt="Two pictures and seven maps of each: Grad-CAM and occlusion give patches; the others fine dots and lines, and those of guided backpropagation look much like those of the edge detector" tags=["nbval-ignore-output"]
+# %% alt="Two pictures and seven maps of each: Grad-CAM and occlusion give patches on the shape; saliency, SmoothGrad, integrated gradients and guided backpropagation fine dots around it; the edge detector draws every outline, clutter included" tags=["nbval-ignore-output"]
 figure, axes = plt.subplots(4, 4, figsize=(8, 8.6), layout="constrained")
 for rows, picture, maps in zip((axes[:2], axes[2:]), pictures[:2], heat, strict=True):
     rows.flat[0].imshow(picture.permute(1, 2, 0))
@@ -248,8 +250,8 @@ _ = [ax.axis("off") for ax in axes.flat]
 
 # %% [markdown]
 # Each map has its own scale; yellow marks the strongest one percent. They don't agree, and they can't: they answer
-# different questions. And the placebo looks as convincing as any. So which ones can you *believe*? A pretty picture is
-# no argument. We need tests that a map can fail.
+# different questions. The placebo is the prettiest of all, and it knows nothing. So a pretty picture is no argument. We
+# need tests that a map can fail.
 
 # %% [markdown]
 # ## 4. May I believe the map?
@@ -304,7 +306,8 @@ pd.DataFrame({"all 1,000 pictures": scores}).round(3)
 # %% tags=["nbval-ignore-output"]
 from dl_course.explain import deletion_insertion
 
-heat = gradcam(model, inputs[:500], "stage3")
+heat = gradcam(model, inputs[:500], "stage3", normalize=False)  # with signs, so that no two tie
+heat = F.interpolate(heat[:, None], (64, 64), mode="bilinear")[:, 0].cpu()
 deletion_insertion(model, inputs[:20], heat[:20]).round(3)
 
 # %% [markdown]
@@ -388,20 +391,21 @@ sns.despine()
 # ### Every method through every test
 #
 # `compare_methods` puts any list of methods through all three, with intervals. Occlusion and integrated gradients run
-# the network many times for each picture, so they get fewer.
+# the network many times for each picture, so they get fewer. (The cell takes about half a minute.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.explain import compare_methods
 
 slow = {name: methods[name] for name in ("occlusion", "integrated gradients")}
 quick = {name: method for name, method in methods.items() if name not in slow}
-tables = [compare_methods(model, inputs[:200], shapes.masks[:200], quick)]
-options = {"forgetting": 10, "shuffles": 4}
+options = {"progress": False}
+tables = [compare_methods(model, inputs[:200], shapes.masks[:200], quick, **options)]
+options |= {"forgetting": 10, "shuffles": 4}
 tables.append(compare_methods(model, inputs[:60], shapes.masks[:60], slow, **options))
-contest = pd.concat(tables)
+contest = pd.concat(tables).rename_axis("method")
 contest.xs("mean", axis=1, level=1).assign(pictures=contest["pictures"]).round(3)
 
-# %% alt="Four panels, a row a method, points with intervals. Pointing: Grad-CAM, SmoothGrad and occlusion highest, the edge detector lowest. Deletion: small gains. Insertion: gains for the maps. Forgetting: edge detector at one, saliency, SmoothGrad and guided backpropagation near it, Grad-CAM below zero" tags=["nbval-ignore-output"]
+# %% alt="Four panels, a row a method, points with intervals. Pointing: Grad-CAM highest, the edge detector left of the centre's line. Deletion: around zero, Grad-CAM just above, the edge detector far below. Insertion: all above zero, the edge detector too. Forgetting: edge detector at one; saliency, SmoothGrad and guided backpropagation near it; Grad-CAM, occlusion and integrated gradients below zero" tags=["nbval-ignore-output"]
 titles = {"pointing": "pointing\n(share of hits)", "deletion": "deletion\n(gain over random)"}
 titles |= {"insertion": "insertion\n(gain over random)", "forgetting": "forgetting\n(rank correlation)"}
 figure, axes = plt.subplots(1, 4, figsize=(10.5, 3), sharey=True, layout="constrained")
@@ -417,14 +421,14 @@ sns.despine()
 
 # %% [markdown]
 # In brackets: the number of pictures. The dotted line is the baseline: the centre, random pixels, or no likeness at all.
-# In the first three panels, further right is better; in the last, *near* the line is good.
+# In the first three panels, further right is better. In the last one, what remains near 1 has failed.
 #
 # Read it panel by panel.
 #
 # - *Pointing* separates the methods. SmoothGrad finds the shape far more often than plain saliency: averaging out the
 #   noise pays. The edge detector does worse than the centre, since most edges belong to the clutter.
-# - *Deletion* rejects the placebo, and shows next to nothing else: with this many pictures, the intervals of most
-#   methods contain zero.
+# - *Deletion* rejects the placebo and says little about the others. Grad-CAM's interval just clears zero; those of the
+#   other methods contain it.
 # - *Insertion* seems to speak for nearly everybody, **including the placebo**. A picture grows out of its blurred copy
 #   faster if edges come first, whatever the network cares about. Without the placebo, we'd have taken that for success.
 # - *Forgetting* turns the order around. SmoothGrad, saliency and guided backpropagation hardly change when the last
@@ -454,7 +458,7 @@ print(f"right on {right:.1%} of {len(truth):,} validation pictures")
 # %% alt="Six pictures with heat maps: all of the heat lies on a coloured square in one corner of each picture, none on the shapes" tags=["nbval-ignore-output"]
 heat = gradcam(other, normalize(inside[:6]), "stage3").cpu()
 kinds = [shapes.classes[kind] for kind in truth[:6]]
-figure, axes = plt.subplots(2, 1, figsize=(9, 4), layout="constrained")
+figure, axes = plt.subplots(2, 1, figsize=(9, 3.6), layout="constrained")
 plots.image_grid(inside[:6], kinds, axes[0], columns=6)
 _ = plots.image_grid(inside[:6], kinds, axes[1], columns=6, heat=heat)
 
@@ -498,10 +502,9 @@ pd.DataFrame({"the second network": rows}).map("{:.1%}".format)
 # EfficientNet-Lite0, and a photograph that it hasn't seen in training: Chelsea, a cat.
 
 # %%
-from dl_course.data import load as load_data
 from dl_course.models import pretrained
 
-photograph, _ = load_data("photos")["cat"]
+photograph, _ = load("photos")["cat"]
 lite = pretrained("efficientnet_lite0").to(device)
 cat = lite.preparation(photograph)[None]  # (1, 3, 224, 224), normalised
 with torch.no_grad():
@@ -511,20 +514,23 @@ pd.DataFrame({"ImageNet class": [lite.classes[i] for i in found], "probability":
 # %% [markdown]
 # Breeds of cats, near the top. Where does it see them?
 
-# %% alt="A tabby cat's face, and three maps over it: Grad-CAM lies on the face as one patch, occlusion marks parts of the face, SmoothGrad fine dots around the eyes" tags=["nbval-ignore-output"]
+# %% alt="The face of a cat, and three maps over it: Grad-CAM covers cheek and muzzle, strongest below the left eye; occlusion marks a few squares on the cheek; SmoothGrad fine dots on the nose" tags=["nbval-ignore-output"]
 last = [name for name, part in lite.named_modules() if isinstance(part, nn.Conv2d)][-1]
 views = {"Grad-CAM": partial(gradcam, layer=last), "occlusion": occlusion, "SmoothGrad": smoothgrad}
 heat = torch.cat([method(lite, cat) for method in views.values()]).cpu()
 mean, std = (torch.tensor(each)[:, None, None] for each in (lite.preparation.mean, lite.preparation.std))
-plain = (cat[0] * std + mean).clamp(0, 1)
-figure, ax = plt.subplots(figsize=(10, 3.2), layout="constrained")
-titles = ["the photograph", *(f"{name}, {lite.classes[found[0]]}" for name in views)]
-heat = torch.cat([torch.zeros(1, 224, 224), heat / heat.amax((1, 2), keepdim=True)])
-_ = plots.image_grid([plain] * 4, titles, ax, columns=4, heat=heat)
+plain = F.interpolate((cat * std + mean).clamp(0, 1), 112, mode="area").expand(4, -1, -1, -1)
+heat = F.interpolate(torch.cat([torch.zeros(1, 224, 224), heat])[:, None], 112, mode="area")[:, 0]
+titles = ["the photograph", *(f"{name}: {lite.classes[found[0]]}" for name in views)]
+figure, ax = plt.subplots(figsize=(10, 2.5), layout="constrained")
+_ = plots.image_grid(plain, titles, ax, columns=4, heat=heat)
 
 # %% [markdown]
-# All three point at the cat, and disagree about the details, as before. We have no mask here, so there is no pointing
-# game. Deletion, insertion and forgetting need no mask. For your own networks, those are the tests you'll have.
+# The cat fills the picture, so all three look at the cat. But which part of it? The broad patch of Grad-CAM lies on cheek
+# and muzzle, occlusion found a few squares on the cheek, SmoothGrad the nose. They disagree here as they did on the
+# shapes. We have no mask, so there is no pointing game; but deletion, insertion and forgetting need none. For your own
+# networks, those are the tests you'll have. (And attention? This network has none to show. For a transformer, see the next
+# section.)
 
 # %% [markdown]
 # ## 7. Attention: networks that look on purpose
@@ -561,7 +567,7 @@ print(f"right on {accuracy:.1%} of {len(unseen)} digits")
 # `attention_maps` returns one tensor per block, (N, heads, tokens, tokens). A row asks, a column answers. Token 0 is the
 # class token; the patches follow, row by row.
 
-# %% alt="Four matrices of 50 by 50 tokens, one per head, with vertical stripes and blocks" tags=["nbval-ignore-output"]
+# %% alt="Four matrices of 50 by 50 tokens, one per head, with vertical stripes" tags=["nbval-ignore-output"]
 from dl_course.explain import attention_maps, rollout
 
 given, truth = unseen.tensors(slice(6))
@@ -650,7 +656,7 @@ planes = {
     "stage3, t-SNE": TSNE(2, random_state=0).fit_transform(known["stage3"]),
 }
 
-# %% alt="Three scatter plots of 1,000 pictures in ten colours: in stage1 by PCA all mixed; in stage3 by PCA groups that overlap; in stage3 by t-SNE ten separate islands" tags=["nbval-ignore-output"]
+# %% alt="Three scatter plots of 1,000 pictures in ten colours: in stage1 by PCA all mixed; in stage3 by PCA groups that overlap; in stage3 by t-SNE ten islands, most of them far apart" tags=["nbval-ignore-output"]
 figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
 kind = pd.Categorical.from_codes(labels.tolist(), shapes.classes)
 for ax, (name, points) in zip(axes, planes.items(), strict=True):
@@ -687,14 +693,14 @@ def nearest(features: Tensor, query: int, k: int) -> Tensor:
 # %% tags=["check"]
 check(nearest)
 
-# %% alt="Six rows of seven pictures: a picture, then its six nearest neighbours by pixels' colours in the stem or by stage3; in the rows of stage3 all are of its class" tags=["nbval-ignore-output"]
+# %% alt="Four rows of seven pictures: a picture, then its six nearest neighbours. By the stem: same ground, same colours, various shapes. By stage3: the same shape on various grounds" tags=["nbval-ignore-output"]
 rows, titles = [], []
 for query in (0, 4):
     for layer in ("stem", "stage3"):
         found = [query, *nearest(known[layer], query, 6).tolist()]
         rows += found
         titles += [f"{layer}: {names[query]}", *(shapes.classes[labels[i]] for i in found[1:])]
-figure, ax = plt.subplots(figsize=(9, 6), layout="constrained")
+figure, ax = plt.subplots(figsize=(9, 5.6), layout="constrained")
 _ = plots.image_grid(pictures[rows], titles, ax, columns=7)
 
 # %% [markdown]
@@ -778,7 +784,7 @@ now = predict(plain, bad)
 i = int((now.ne(kinds) & predicted[:500].eq(kinds)).nonzero()[0])
 shown = [some[i], bad[i], (0.5 + 50 * (bad[i] - some[i])).clamp(0, 1)]
 titles = [f"called {names[i]}", f"called {shapes.classes[now[i]]}", "the change, × 50"]
-figure, ax = plt.subplots(figsize=(8, 2.9), layout="constrained")
+figure, ax = plt.subplots(figsize=(8, 2.7), layout="constrained")
 _ = plots.image_grid(shown, titles, ax, columns=3)
 
 # %% [markdown]
@@ -803,13 +809,13 @@ with torch.no_grad():
     sure = plain(naive.to(device)).softmax(1).cpu()[range(3), wanted]
 pd.DataFrame({"asked for": [shapes.classes[k] for k in wanted], "probability": sure.numpy().round(4)})
 
-# %% alt="Two rows of three pictures. Above, made pixel by pixel: coloured noise. Below, made with priors: soft patterns in which parts of shapes can be made out" tags=["nbval-ignore-output"]
+# %% alt="Two rows of three pictures. Above, made pixel by pixel: coloured noise. Below, made with priors: dark round patches for the circle, blocks with corners for the square, jagged stripes for the star" tags=["nbval-ignore-output"]
 better = torch.stack([maximise(plain, "1.fc", kind).cpu() for kind in wanted])
 with torch.no_grad():
     also = plain(better.to(device)).softmax(1).cpu()[range(3), wanted]
 titles = [f"pixel by pixel\n{shapes.classes[k]}: {p:.0%}" for k, p in zip(wanted, sure, strict=True)]
 titles += [f"with priors\n{shapes.classes[k]}: {p:.0%}" for k, p in zip(wanted, also, strict=True)]
-figure, ax = plt.subplots(figsize=(7, 5.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(7.5, 5.4), layout="constrained")
 _ = plots.image_grid([*naive, *better], titles, ax, columns=3)
 
 # %% [markdown]

@@ -1,24 +1,24 @@
 # %% [markdown]
 # # 05c · Debugging
 #
-# A program that is wrong stops, and names a line. A network that is wrong goes on. It trains for a night, gives
-# numbers of the right shape, and is a little worse than it should be. Nobody calls. In this chapter you learn to find
-# what is wrong by measuring instead of guessing. At the end, ten patients wait for you.
+# A program that is wrong stops and names a line. A network that is wrong carries on. It trains all night, puts out numbers
+# of the right shape, and is a little worse than it should be. No message tells you. In this chapter you learn to find
+# what is wrong by measuring instead of guessing. At the end, ten patients are waiting for you.
 #
 # **You will be able to**
-# - go through a checklist before you train, each step of it a few lines of code
+# - go through a checklist before you train, each step a few lines of code
 # - follow a forward pass to the layer where it breaks
 # - tell from learning curves what to do next
 # - see where time and memory go
-# - examine a network that nobody understands, name what is wrong with it, and heal it
+# - examine a network that nobody understands, name what is wrong with it, and cure it
 #
-# **Time:** 90 minutes, and as long as you like in the clinic. **You need:** chapters 04 and 05.
+# **Time:** 90 minutes, plus one to three hours in the clinic. **You need:** chapters 04 and 05.
 
 # %% [markdown]
 # ## 1. Nothing is wrong, it seems
 #
-# Here is a small network for handwritten digits, and its training. Read it as you would read a colleague's. No error
-# is raised, no warning. Two things are wrong.
+# Here is a small network for handwritten digits, with its training. Read it as you would read a colleague's code. It
+# raises no error and gives no warning. Two things are wrong.
 
 # %%
 import matplotlib.pyplot as plt
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from dl_course import check, hint, plots, progress, solution
+from dl_course import ask, check, hint, plots, progress, solution
 from dl_course.data import Loader, load
 from dl_course.runtime import pick_device, set_seed
 
@@ -47,13 +47,13 @@ def colleagues_network():
     layers = [nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10), nn.Softmax(dim=1)]
     model = nn.Sequential(*layers).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    model[1] = nn.Linear(784, 128).to(device)  # let us have a wider one
+    model[1] = nn.Linear(784, 128).to(device)  # a wider one
     model[3] = nn.Linear(128, 10).to(device)
     return model, optimizer
 
 # %%
 def train(model, optimizer, pictures=digits, epochs=5, batch_size=64):
-    """Train in place with cross-entropy; return the share of the unseen digits it reads."""
+    """Train in place with cross-entropy; return the accuracy on the unseen digits."""
     for _ in range(epochs):
         for inputs, labels in Loader(pictures, batch_size, shuffle=True):
             optimizer.zero_grad()
@@ -63,24 +63,24 @@ def train(model, optimizer, pictures=digits, epochs=5, batch_size=64):
 
 @torch.no_grad()
 def right_on(model, pictures):
-    """Return the share of the pictures that are recognised."""
+    """Return the accuracy on the pictures."""
     inputs, labels = next(iter(Loader(pictures, len(pictures))))
     return (model(inputs.to(device)).argmax(1).cpu() == labels).float().mean().item()
 
 # %% tags=["nbval-ignore-output"]
 set_seed(0)
-print(f"{train(*colleagues_network()):.1%} of the unseen digits are read")
+print(f"right on {train(*colleagues_network()):.1%} of {len(unseen)} unseen digits")
 
 # %% [markdown]
-# Guessing would read a tenth of them. What would you do now? Many turn knobs: another rate, more layers, more epochs.
-# Each try costs minutes, then hours, and proves nothing. Let us look instead, in an order in which each step relies
-# only on those before: **data, model, loss, optimizer**, and then a short **trial**.
+# Guessing would get a tenth of them. What would you do now? Many people turn knobs: another rate, more layers, more
+# epochs. Each attempt costs minutes, then hours, and proves nothing. Let's look instead, in an order in which each step
+# relies only on those before it: **data, model, loss, optimizer**, and then a short **trial**.
 
 # %% [markdown]
 # ## 2. The checklist as code
 #
-# **First: what goes in?** Not the files, not what the transform was meant to do: the very batches that the loader
-# gives. `check_loader` says what they are like.
+# **First: what goes in?** Not the files, and not what the transform was meant to do, but the very batches that the loader
+# yields. `check_loader` summarises them.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.diagnostics import check_loader
@@ -88,21 +88,24 @@ from dl_course.diagnostics import check_loader
 check_loader(Loader(digits, 64, shuffle=True)).round(3)
 
 # %% [markdown]
-# Ask of each row: is that what I meant? The numbers should be around zero, with a spread of about one. None should be
-# missing, and no picture should be all of one value. The labels should be whole numbers, from 0 up, and about equally
-# many of each class. The *entropy* measures how mixed they are: in a batch it should be nearly that of the whole. (If
-# the batches came sorted by class, it would be near zero.) And look at a few pictures beside their labels, always.
+# For each row, ask: is that what I meant? The values should be around zero, with a spread of about one. None should be
+# missing, and no picture should consist of a single value. The labels should be whole numbers from 0 up, with about
+# equally many of each class. The *entropy* measures how mixed they are: in a batch it should be close to that of the whole
+# set. (If the batches came sorted by class, it would be near zero.) And always look at a few pictures with their labels.
 
 # %% alt="Ten handwritten digits, each with its label above it; they agree"
 inputs, labels = next(iter(Loader(digits, 64, shuffle=True)))
 names = [digits.classes[label] for label in labels[:10]]
-figure, ax = plt.subplots(figsize=(6, 0.9), layout="constrained")
+figure, ax = plt.subplots(figsize=(9, 1.3), layout="constrained")
 _ = plots.image_grid(inputs[:10].clamp(-1, 3).add(1).div(4), names, ax, columns=10)
 
 # %% [markdown]
-# The data are well. **Second: what comes out?** A network that has learned nothing should find all $C$ classes about
-# equally likely. Then the cross-entropy is $-\ln\frac{1}{C} = \ln C$. Much more than that means that it begins by
-# being *sure* of nonsense.
+# The data look fine. **Second: what comes out?** A network that has learned nothing should find all $C$ classes about
+# equally likely. Then the cross-entropy is $-\ln\frac{1}{C} = \ln C$. A much larger value means that it starts out *sure*
+# of nonsense.
+
+# %%
+ask("05c-fresh-loss")
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.diagnostics import check_outputs
@@ -113,29 +116,33 @@ outputs = model(inputs.to(device))
 check_outputs(outputs, labels.to(device)).round(4)
 
 # %% [markdown]
-# The cross-entropy is close to $\ln C$. In fact it is *suspiciously* close. Now look at the sums of the rows: each is
-# one, and nothing is below zero. Logits have no reason to be so orderly. These are probabilities already! Somebody put
-# a softmax at the end, and `cross_entropy` applies its own once more. Scores between 0 and 1 are as far apart as the
-# network can ever get them, so it can never be sure of anything.
+# The cross-entropy is close to $\ln C$, in fact *suspiciously* close. Now look at the sums of the rows: each is one, and
+# nothing is below zero. Logits have no reason to be so orderly. These are probabilities already! Somebody put a softmax at
+# the end, and `cross_entropy` applies its own on top. It then works with scores between 0 and 1, which can never be more
+# than 1 apart, so the network can never be sure of anything.
 #
-# There is the first fault. It isn't in any message, but in two rows of a table.
+# That is the first fault. No message gave it away; two rows of a table did.
 
 # %%
-sure = torch.tensor([[1.0] + [0.0] * 9])  # the surest that a softmax can be
+ask("05c-double-softmax")
+
+# %%
+sure = torch.tensor([[1.0] + [0.0] * 9])  # as sure as a softmax can be
 print(f"right, and as sure as can be: loss {F.cross_entropy(sure, torch.tensor([0])):.3f}")
 
 # %% [markdown]
-# No training can push this network's loss below that number. Off with the softmax.
+# No training can push this network's loss below that number. The softmax has to go.
 #
 # **Third: does everything learn?** A parameter that doesn't move in a step isn't learning, whatever the reason: it is
-# frozen, nothing leads to it, the optimizer doesn't know it, or somebody forgot `optimizer.step()`. So don't ask for
-# reasons. Make a step, and look who has moved.
+# frozen, nothing leads to it, the optimizer doesn't know it, or somebody forgot `optimizer.step()`. So don't start with
+# reasons. Make a step and see which parameters have moved.
 #
-# **Exercise.** Write `unmoved`. `step()` makes one update of the model, in place. Mind the last two words.
+# **Exercise.** Write `unmoved`. `step()` makes one update of the model, *in place*: keep that in mind when you store the
+# weights from before.
 
 # %% tags=["exercise"]
 def unmoved(model: nn.Module, step) -> list[str]:
-    """Call step() once; return the names of the parameters that are what they were before."""
+    """Call step() once; return the names of the parameters that haven't changed."""
     ### BEGIN SOLUTION
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     step()
@@ -156,20 +163,20 @@ def one_step():
 unmoved(model, one_step)
 
 # %% [markdown]
-# All of them! How can that be? There are gradients, and `step()` was called. But the optimizer was made *before* the
-# layers were replaced. It holds the weights of the old ones, which nobody uses any more, and moves those. That is the
-# second fault. So the network of section 1 has never learned anything: what it read, random weights have read.
+# All of them! How can that be? There are gradients, and `step()` was called. But the optimizer was made *before* the layers
+# were replaced. It holds the weights of the old ones, which nothing uses any more, and moves those. That is the second
+# fault. So the network of section 1 never learned anything: its few right answers came from random weights.
 #
-# Make the optimizer after the model, always.
+# Always make the optimizer after the model.
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 unmoved(model, one_step)
 
 # %% [markdown]
-# Everything moves. **Fourth: can it learn at all?** A network that works learns a handful of pictures by heart, within
-# seconds. If it can't do that, no amount of data will help. It is the best test there is for its price: it runs through
-# everything, forward, backward, and update.
+# Everything moves. **Fourth: can it learn at all?** A network that works learns a handful of pictures by heart within
+# seconds. If it can't, no amount of data will help. No other test gives you as much for its price: it goes through
+# everything, forward, backward and update.
 
 # %%
 def by_heart(model, inputs, labels, steps=60, rate=0.01):
@@ -184,7 +191,7 @@ def by_heart(model, inputs, labels, steps=60, rate=0.01):
     return losses
 
 # %% alt="Loss over 60 steps on 16 pictures, logarithmic: without the softmax it falls far, with it it levels off high" tags=["nbval-ignore-output"]
-figure, ax = plt.subplots(figsize=(5.5, 2.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 for name, end in {"with softmax": [nn.Softmax(dim=1)], "without": []}.items():
     set_seed(0)
     layers = [nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10), *end]
@@ -195,25 +202,25 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# This test would have caught the softmax, too, without our knowing what to look for. It doesn't say *what* is wrong.
-# But it says *that* something is, in a second.
+# This test would also have caught the softmax, without our knowing what to look for. It doesn't say *what* is wrong. But
+# within a second it says *that* something is.
 #
-# Both faults are mended. The same training, again:
+# Both faults are fixed. The same training, again:
 
 # %% tags=["nbval-ignore-output"]
 set_seed(0)
 model, _ = colleagues_network()
 del model[4]
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-print(f"{train(model, optimizer):.1%} of the unseen digits are read")
+print(f"right on {train(model, optimizer):.1%} of {len(unseen)} unseen digits")
 
 # %% [markdown]
-# Same data, same layers, same rate, same time. We changed two lines, and knew which.
+# The same data, layers, rate and number of epochs. We changed two lines, and we knew which.
 
 # %% [markdown]
 # ## 3. Where does it break?
 #
-# Now a network that does stop. Here is one for pictures of shapes, and its message.
+# Now a network that does stop. It is meant for pictures of shapes, and this is its message.
 
 # %% tags=["nbval-ignore-output"]
 shapes = load("shapes", "val")
@@ -229,9 +236,9 @@ except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# It names two shapes and no layer. Many people now print shapes in `forward`, and take the prints out again. Others
-# run the layers one by one, in the order in which they are *defined*, which needn't be the order in which they *run*.
-# `debug_forward` uses hooks, and follows the run itself. Read from above to below.
+# It names two shapes and no layer. Many people now print shapes in `forward` and remove the prints later. Others run the
+# layers one by one in the order in which they are *defined*, which needn't be the order in which they *run*.
+# `debug_forward` uses hooks and follows the run itself. Read it from top to bottom.
 
 # %%
 from dl_course.diagnostics import debug_forward
@@ -239,9 +246,9 @@ from dl_course.diagnostics import debug_forward
 debug_forward(broken, pictures)[["kind", "input", "output"]]
 
 # %% [markdown]
-# The last row is where it ends. Flattened, a picture has fewer numbers than `head.1` was made for. The author has
-# counted on pictures whose size is halved each time, and forgotten that a convolution without padding eats an edge. The
-# table has the right number, in the column *output* of the row above. The remedy stands in the same place.
+# The last row is where it stops. Flattened, a picture has fewer numbers than `head.1` was made for. The author assumed that
+# every layer halves the size exactly, and forgot that a convolution without padding loses the border. The right number is
+# in the table, in the column *output* of the row above.
 
 # %%
 inside = broken.more(broken.conv(pictures)).flatten(1).shape[1]
@@ -249,9 +256,9 @@ broken.head[1] = nn.Linear(inside, 10).to(device)
 tuple(broken(pictures).shape)
 
 # %% [markdown]
-# A crash is the friendly case. Worse is a number that is none: a **NaN**, or an infinity on its way to become one. It
-# spreads forward into the loss, backward into every gradient, and with the next step into every weight. By the time
-# you see it, it's everywhere. So one must find where it *began*.
+# A crash is the friendly case. Worse is a value that isn't a number: a **NaN**, or an infinity about to become one. It
+# spreads forward into the loss, backward into every gradient, and with the next step into every weight. By the time you
+# see it, it's everywhere. So you have to find where it *began*.
 
 # %%
 class Distance(nn.Module):
@@ -271,8 +278,8 @@ loss = F.cross_entropy(distances(inputs.to(device)), labels.to(device))
 print("loss:", loss.item())
 
 # %% [markdown]
-# **Exercise.** Write `first_nonfinite`. Hang a hook onto every *leaf*, a layer without layers inside. Let each note
-# its name if its output isn't finite. Which one has noted its name first? As always: after you, no hook is left.
+# **Exercise.** Write `first_nonfinite`. Register a hook on every *leaf*, a layer without layers inside. Each records its
+# name if its output isn't finite. Which name came first? As always, leave no hook behind.
 
 # %% tags=["exercise"]
 def first_nonfinite(model: nn.Module, x: Tensor) -> str | None:
@@ -309,20 +316,20 @@ print("first:", first_nonfinite(distances, inputs.to(device)))
 debug_forward(distances, inputs)[["kind", "output", "min", "max", "nan", "inf"]].round(1)
 
 # %% [markdown]
-# The layer is the last one, and the table tells the rest. Its input is zero throughout: `max` of the row before it.
-# All ten points lie at zero as well. So each distance is zero, and its logarithm isn't a number that one can use. The
-# culprit for the *zeros* is the layer above, with its bias far below. A layer may be the first to fail, and not the
-# one to blame. Look at what it was given.
+# It is the last layer, and the table tells the rest. Its input is zero throughout: see `max` in the row before it. All ten
+# points lie at zero as well. So every distance is zero, and the logarithm of zero is minus infinity. The *zeros* come from
+# `1`, the linear layer, whose bias is so far below zero that the ReLU cuts off everything. The first layer to fail isn't
+# always the one to blame. Look at what it was given.
 #
-# For NaNs in *gradients* only, where the loss is still finite, there is `torch.autograd.set_detect_anomaly(True)`. It
-# is slow, and names the forward operation whose derivative is at fault.
+# If only the *gradients* contain NaNs while the loss is still finite, use `torch.autograd.set_detect_anomaly(True)`. It is
+# slow, and it names the forward operation whose derivative is at fault.
 
 # %% [markdown]
 # ## 4. What learning curves say
 #
-# A training that runs leaves two curves: the loss on what it learns from, and on what it doesn't. Most of what you
-# need to decide next is in them. Here are five pairs. Three are of real trainings on digits; the last two are drawn by
-# a formula, because a real disaster is another one on every machine.
+# Training leaves two curves: the loss on the data it learns from, and on data it doesn't. They tell you most of what you
+# need to decide next. Here are five pairs. Three come from real trainings on digits; the last two are drawn by a formula,
+# because a real disaster looks different on every machine.
 
 # %%
 from dl_course.models import SimpleNet
@@ -352,31 +359,31 @@ burst = 2.3 * torch.exp(-t / 4) + 0.1 * torch.exp(0.8 * (t - 6))
 for name, losses in {"drawn, I": jumps, "drawn, II": burst}.items():
     runs[name] = pd.DataFrame({"epoch": t, "train_loss": losses, "val_loss": losses + 0.1})
 
-# %% alt="Five pairs of curves: one falls and levels off; one parts, validation rising; one stays high; one jumps; one bursts" tags=["nbval-ignore-output"]
-figure, axes = plt.subplots(1, 5, figsize=(11, 2.4), layout="constrained")
+# %% alt="Five pairs of curves: one pair falls and levels off; in one, validation turns and rises while training falls; one stays high; one jumps up and down; one falls, then shoots up" tags=["nbval-ignore-output"]
+figure, axes = plt.subplots(1, 5, figsize=(13, 2.9), layout="constrained")
 for ax, (name, table) in zip(axes, runs.items(), strict=True):
     plots.learning_curves(table[["epoch", "train_loss", "val_loss"]], ax)
     ax.set_title(name, fontsize=9)
     ax.get_legend().set_visible(ax is axes[1])
 
 # %% [markdown]
-# From left to right. **Healthy**: both fall and level off, validation a little above. **Overfitting**: training goes on
-# falling, validation turns and rises; from that turn on the network learns the noise by heart. **Underfitting**: both
-# stay high, close to each other; it *can't* do better (mind the scale). **Unstable**: it gets somewhere, and is thrown
-# back again and again. **Diverged**: it was on a good way, and then it burst. The last two mostly mean that the rate is
-# too high.
+# From left to right. **Healthy**: both fall and level off, validation a little above. **Overfitting**: training keeps
+# falling, validation turns and rises; from that turn on, the network learns the noise by heart. **Underfitting**: both
+# stay high and close together; the network *can't* do better (mind the scale). **Unstable**: it makes progress and is
+# thrown back, again and again. **Diverged**: it was doing well, then blew up. The last two mostly mean that the rate is too
+# high.
 #
-# Can a program read this? It can, if you say in numbers what you see. Four rules keep you from the usual traps:
+# Can a program read this? Yes, if you say in numbers what you see. Four rules keep you out of the usual traps:
 #
-# - Ask first whether the numbers are numbers. With a NaN, every comparison is false.
-# - A loss has no scale of its own. Measure in units of where it *began*.
-# - Every curve trembles. Count large rises, not rises.
-# - Validation is worse than training in healthy networks, too. It overfits when validation gets *worse again*.
+# - First ask whether the values are numbers at all. With a NaN, every comparison is false.
+# - A loss has no scale of its own. Measure in units of its *first* value.
+# - Every curve is noisy. Count large rises, not all rises.
+# - Validation is worse than training in healthy networks, too. It is overfitting when validation gets *worse again*.
 #
-# **Exercise.** Write `diagnose_curves`. What the words mean: `"diverged"`: the training loss is no number at some
-# point, or ends well above where it began. `"unstable-training"`: it jumps up again and again, each time by a sizeable
-# part of where it began. `"underfitting"`: it ends at more than about half of where it began. `"overfitting"`:
-# validation ends well above its best. Else `"healthy"`. The curves that we test it with are clear cases.
+# **Exercise.** Write `diagnose_curves`. The words mean: `"diverged"`: the training loss becomes NaN or infinite, or ends
+# well above where it began. `"unstable-training"`: it jumps up repeatedly, each time by a sizeable part of its first
+# value. `"underfitting"`: it ends at more than about half of its first value. `"overfitting"`: validation ends well above
+# its best. Otherwise `"healthy"`. The curves in the check are clear cases.
 
 # %% tags=["exercise"]
 def diagnose_curves(train, val) -> str:
@@ -399,7 +406,7 @@ def diagnose_curves(train, val) -> str:
 check(diagnose_curves)
 
 # %% [markdown]
-# Yours, and the course's `diagnose_history`, on the five runs. Real curves are less clear than exercises.
+# Your function and the course's `diagnose_history`, on the five runs. Real curves are less clear than those of the check.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.diagnostics import diagnose_history
@@ -412,15 +419,18 @@ for name, table in runs.items():
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# If they differ, look at the curve, and at the reason that the report gives. It states what it has measured, and the
-# limit that was crossed.
+# Where they differ, look at the curve, and at the reason in the report. It states what was measured, and which limit was
+# crossed.
 
 # %% tags=["nbval-ignore-output"]
 diagnose_history(runs["few, a third of the labels wrong"])
 
 # %% [markdown]
-# One warning about validation. Its accuracy is a share of a *sample*, and with few pictures it jumps about by itself.
-# Of how many points could a difference be by chance alone? In 95 of 100 cases up to $1.96\sqrt{p(1-p)/n}$:
+# One warning about validation. Its accuracy is a share of a *sample*. How far may that be from the accuracy on all the
+# pictures there could be? In 95 of 100 samples of $n$ pictures, by no more than about $1.96\sqrt{p(1-p)/n}$:
+
+# %%
+ask("05c-how-precise")
 
 # %%
 sizes = [20, 100, 500, 2500, 10_000]
@@ -428,12 +438,18 @@ width = {n: f"± {1.96 * (0.9 * 0.1 / n) ** 0.5:.1%}" for n in sizes}
 pd.DataFrame({"an accuracy of 90 % is known to": width}).rename_axis("validation pictures")
 
 # %% [markdown]
-# Before you explain why validation "oscillates", look up how many pictures it has. Often there is nothing to explain.
+# Before you make much of a difference between two networks, look up how many pictures it rests on.
+#
+# But note what the formula does *not* explain: a validation accuracy that goes up and down from epoch to epoch. The
+# validation set is the same each time, so its sampling error is the same, too, and shifts the whole curve. What moves is
+# the network. A small set makes the movement look larger, because a single picture that changes sides counts for more (one
+# picture of 20 is 5 %). But if many change sides, the weights are jumping: a smaller rate, or a schedule that lowers it,
+# calms them.
 
 # %% [markdown]
 # ## 5. Where do time and memory go?
 #
-# Slow is a fault, too. And again people guess, and speed up what took no time. `profile` runs a network and shows how
+# Being slow is a fault, too. And again people guess, and speed up what took no time. `profile` runs a network and shows how
 # long each layer takes.
 
 # %% tags=["nbval-ignore-output"]
@@ -446,12 +462,73 @@ print(table.note)
 table.sort_values("ms", ascending=False).head(9).round(2)
 
 # %% [markdown]
-# The largest come first, and a block holds the time of its layers. Look for the single layers among them. Are they the
-# ones that you'd have sped up? Remember from chapter 03 that a layer does its work at every *place* of its maps, so
-# that large maps cost more than many channels. The line above the table has the whole forward pass.
+# The largest come first, and a block includes the time of its layers. Look for the single layers among them. Are they the
+# ones that you would have sped up? The stages of this network all have maps of the same size, so here it is the number of
+# *channels* that decides, in and out: a convolution from 32 to 32 channels takes about twice the multiplications of one
+# from 16 to 32. The line above the table has the whole forward pass.
 #
-# A network is rarely the only thing that takes time. `ResourceMonitor` watches the process from outside while a block
-# runs.
+# PyTorch has a profiler of its own, which sees every single operation. Its record can be saved as a **trace**, to be
+# opened at <https://ui.perfetto.dev> (or in Chrome, at `chrome://tracing`): time runs from left to right, and what an
+# operation calls lies below it.
+
+# %% tags=["nbval-ignore-output"]
+import json
+import tempfile
+from pathlib import Path
+
+from torch.profiler import ProfilerActivity, record_function
+from torch.profiler import profile as torch_profile
+
+trace = Path(tempfile.mkdtemp()) / "trace.json"
+kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+with torch.no_grad(), torch_profile(activities=kinds) as recorded:
+    for name in ("first batch", "second batch"):
+        with record_function(name):
+            network(pictures)
+recorded.export_chrome_trace(str(trace))
+events = [each for each in json.loads(trace.read_text())["traceEvents"] if each.get("dur")]
+print(f"{len(events)} events; open the file at ui.perfetto.dev")
+
+# %% [markdown]
+# The file is plain JSON, so we can open it here as well: a bar for each operation, from its start, as long as it took.
+
+# %% alt="A trace of two forward passes. Top row: two long bars, one per batch. Below: the operations of each, mostly convolutions with batch norms and ReLUs in between" tags=["nbval-ignore-output"]
+start = min(each["ts"] for each in events)
+lanes = {"first batch": 0, "second batch": 0, "aten::conv2d": 1, "aten::batch_norm": 2}
+lanes |= {"aten::relu_": 3, "aten::max_pool2d": 4}
+figure, ax = plt.subplots(figsize=(10, 2.4), layout="constrained")
+for each in events:
+    if each["name"] in lanes:
+        lane = lanes[each["name"]]
+        box = [((each["ts"] - start) / 1000, each["dur"] / 1000)]
+        ax.broken_barh(box, (lane - 0.4, 0.8), facecolor=f"C{lane}", edgecolor="white")
+names = ["whole batch", *(name.removeprefix("aten::") for name in lanes if name.startswith("aten"))]
+ax.set_yticks(range(5), names)
+ax.set(xlabel="time / ms", ylim=(4.6, -0.6))
+sns.despine()
+
+# %% [markdown]
+# Nearly all of the time goes to convolutions. Gaps in such a picture are time in which nothing was computed: on a GPU,
+# that is where you lose. The first batch often takes longer, because memory is allocated and kernels are chosen on the
+# first call. So never time the first.
+#
+# On a GPU, memory is what runs out first. PyTorch keeps count of the peak:
+
+# %% tags=["nbval-ignore-output"]
+if device.type == "cuda":
+    torch.cuda.reset_peak_memory_stats()
+    F.cross_entropy(network(pictures), torch.zeros(16, dtype=torch.long, device=device)).backward()
+    print(f"peak: {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
+    network.zero_grad()
+else:
+    print("no GPU here: torch.cuda.max_memory_allocated() has nothing to count")
+
+# %% [markdown]
+# The peak comes at the end of the forward pass, when all activations are stored for the way back. It grows with the size
+# of the batch. If it is too large: a smaller batch with gradient accumulation, mixed precision, or checkpointing (chapter
+# 04).
+#
+# The network is rarely the only thing that takes time. `ResourceMonitor` watches the whole process while a block runs.
 
 # %% alt="CPU use and memory of the process over a training of a few seconds" tags=["nbval-ignore-output"]
 from dl_course.diagnostics import ResourceMonitor
@@ -468,17 +545,20 @@ axes[1].set_ylim(0, 1.3 * used["memory / MiB"].max())
 sns.despine()
 
 # %% [markdown]
-# 100 % is one core at work. If a training leaves the processor idle, it is waiting, most often for files: give the
-# loader workers. If memory climbs and climbs, something keeps what it should let go. The usual culprit is a list of
-# losses with their graphs, `losses.append(loss)` instead of `loss.item()`. And watch the GPU: a training that uses a
-# third of it is two thirds waiting.
+# 100 % is one core at work. If training leaves the processor idle, it is waiting, most often for files: give the loader
+# more workers. If memory keeps climbing, something holds on to what it should release. The usual culprit is a list of
+# losses with their graphs: `losses.append(loss)` instead of `loss.item()`. And watch the GPU: if it is busy a third of the
+# time, it waits for two thirds.
 
 # %% [markdown]
 # ## 6. The check-up
 #
-# You know by now how to ask a network questions. A program can ask many of them. `checkup` takes what you
-# would train with: model, loader, loss, and whatever else there is. It measures, makes some short trials, all on
-# copies, and says what it found. Here is our colleague's work once more.
+# By now you know how to question a network. A program can ask many of these questions for you. `checkup` takes what you
+# would train with: model, loader, loss, and whatever else you have. It measures, makes some short trials, all on copies,
+# and reports what it found. Here is our colleague's work once more.
+
+# %%
+ask("05c-checkup-order")
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.diagnostics import checkup
@@ -489,9 +569,9 @@ loader, loss_fn = Loader(digits, 64, shuffle=True), nn.CrossEntropyLoss()
 checkup(model, loader, loss_fn, optimizer=optimizer)
 
 # %% [markdown]
-# Each finding has a name, what was measured and the limit, and what to do. The *causes* come first. What follows from
-# them stands below, with `because`: mend the cause, and it goes away by itself. At the end stands what could *not* be
-# looked for, since we gave it no validation, say. No news about these is no good news.
+# Each finding has a name, what was measured, the limit, and what to do. The *causes* come first. Their consequences follow
+# below, marked with `because`: fix the cause, and they go away by themselves. At the end is what could *not* be checked,
+# for example because we passed no validation loader. Silence there is not good news.
 #
 # And after the two repairs?
 
@@ -501,12 +581,12 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 checkup(model, loader, loss_fn, optimizer=optimizer)
 
 # %% [markdown]
-# A check-up finds what somebody has thought of. It doesn't find a wrong question, a wrong label here and there, or the
-# shortcut of chapter 05b. It spares you the first hour, not the thinking.
+# A check-up finds what somebody has thought of. It doesn't find a badly posed question, a wrong label here and there, or
+# the shortcut of chapter 05b. It saves you the first hour, not the thinking.
 #
 # ### From symptom to remedy
 #
-# The names that the check-up uses, by what you'd notice first. Their limits, with the reasons, stand in the rules:
+# The names that the check-up uses, ordered by what you would notice first. The limits, with reasons, are in the rules:
 # [data](../dl_course/diagnostics/rules/data.py), [model](../dl_course/diagnostics/rules/model.py),
 # [loss](../dl_course/diagnostics/rules/loss.py), [optimizer](../dl_course/diagnostics/rules/optimizer.py),
 # [trial](../dl_course/diagnostics/rules/trial.py), [history](../dl_course/diagnostics/rules/history.py).
@@ -516,26 +596,26 @@ checkup(model, loader, loss_fn, optimizer=optimizer)
 # | the loss doesn't move | do all parameters move in a step? | `frozen-parameters`, `no-update`, `no-gradient` | make the optimizer after the model; no `detach` on the way |
 # | | does it move with 100 times the rate? | `lr-too-low` | the finder of chapter 04 |
 # | | are units silent on all inputs? | `dead-units`, `saturated-units` | smaller rate, other initialisation, LeakyReLU |
-# | | are first layers deaf? | `vanishing-gradients`, `bad-initialisation` | He's weights, norms, shortcuts |
+# | | do the first layers get almost no gradient? | `vanishing-gradients`, `bad-initialisation` | He's weights, norms, shortcuts |
 # | the loss moves, but stays high | does it learn 16 samples by heart? | `cannot-overfit-batch`, `output-activation`, `missing-nonlinearity` | go through forward and loss by hand |
 # | | do labels fit their pictures? | `label-noise`, `labels-out-of-range`, `output-width` | look at pictures beside labels |
 # | | is it too small? | `underfitting`, `plateau` | more width, more epochs, a schedule |
 # | the loss is NaN | where did it begin? | `input-nonfinite`, `nonfinite-loss`, `nonfinite-gradients` | `debug_forward`; an eps under roots and logs |
 # | the loss jumps or explodes | is it calm at a tenth of the rate? | `lr-too-high`, `diverged`, `unstable-training` | lower rate, warm-up, clipping |
 # | | are gradients twice as large in the second step? | `no-zero-grad` | `optimizer.zero_grad()` |
-# | | are the numbers that go in of size 1? | `input-not-normalised`, `initial-loss`, `exploding-gradients` | normalise; small last layer |
-# | validation oscillates | how many pictures has it? | `val-set-too-small` | more pictures, or cross-validation |
+# | | is the input of size 1? | `input-not-normalised`, `initial-loss`, `exploding-gradients` | normalise; small last layer |
+# | validation jumps about | how many pictures does it have? | `val-set-too-small` | more pictures, or cross-validation |
 # | | are classes sorted, or batches tiny? | `unshuffled-training`, `batchnorm-small-batch` | `shuffle=True`; batches of 8 and more |
 # | training good, validation bad | does validation rise again? | `overfitting` | stop earlier, augmentation, dropout, more data |
 # | | are both prepared alike, and in which mode? | `train-val-mismatch`, `wrong-mode` | one transform; `model.eval()` |
-# | rare classes are never named | how often do they occur? | `class-imbalance` | weights, sampling |
+# | rare classes are never predicted | how often do they occur? | `class-imbalance` | weights, sampling |
 # | too good to be true | are pictures in both sets? | `train-val-leak`, a shortcut | split once, by origin; look at the maps |
 
 # %% [markdown]
 # ## 7. The clinic
 #
-# Ten networks wait outside, each with its owner's story. Nine are ill. One of these has two troubles at once. And one
-# is perfectly well, and only has a worried owner. They become harder from the first to the last.
+# Ten networks are waiting outside, each with its owner's story. Nine are ill, and one of these has two faults at once. One
+# is perfectly healthy and only has a worried owner. They get harder from the first to the last.
 
 # %%
 from dl_course.clinic import patient, second_opinion
@@ -544,21 +624,20 @@ for number in range(1, 11):
     print(f"{number:>2}  {patient(number).story}")
 
 # %% [markdown]
-# A patient is all that a training is made of: `model`, `loss_fn`, `optimizer`, `train_loader`, `val_loader`,
-# `train_step`, `eval_step`, `epochs`. Every part can be looked at, tried, and replaced. `patient(1)` gives the first
-# one anew whenever you want, so you can't do any harm. Its `history()` is that of a training, tried on a copy. Here
-# they are, all ten.
+# A patient has all the parts of a training: `model`, `loss_fn`, `optimizer`, `train_loader`, `val_loader`, `train_step`,
+# `eval_step`, `epochs`. You can look at every part, try it and replace it. `patient(1)` gives you the first one afresh
+# whenever you want, so you can't do any harm. `history()` trains a copy and returns its curves. Here are all ten.
 
 # %% alt="Ten panels of accuracies in training and validation over the epochs; some rise, most stay low, in some the two are far apart" tags=["nbval-ignore-output"]
 histories = {number: patient(number).history() for number in range(1, 11)}
-figure, axes = plt.subplots(2, 5, figsize=(9, 3.6), sharey=True, layout="constrained")
+figure, axes = plt.subplots(2, 5, figsize=(12, 4.8), sharey=True, layout="constrained")
 for ax, (number, table) in zip(axes.flat, histories.items(), strict=True):
     plots.learning_curves(table[["epoch", "train_accuracy", "val_accuracy"]], ax)
     ax.set(title=f"patient {number}", ylim=(0, 1.05), xlabel="", ylabel="")
     ax.get_legend().set_visible(number == 1)
 
 # %% [markdown]
-# An examination goes like this. The first patient: the loss falls, as the owner said. But by how much? And how far do
+# An examination goes like this. In the first patient, the loss falls, as the owner said. But by how much? And how far do
 # its weights move in a step, compared with their size?
 
 # %% tags=["nbval-ignore-output"]
@@ -574,13 +653,13 @@ print(histories[1][["epoch", "train_loss", "val_loss"]].round(4).to_string(index
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# You know what a healthy step looks like from chapter 05. What is it, then, and which part would you change? The other
-# nine are yours. Work in the order of the checklist, and use whatever this chapter and the last have given you. Only
-# leave the check-up aside for now: whoever asks it first won't learn to see.
+# You know from chapter 05 what a healthy step looks like. So what is it, and which part would you change? The other nine
+# are yours. Work in the order of the checklist, and use whatever chapters 05 to 05c have given you. Only leave the check-up
+# aside for now: if you ask it first, you won't learn to see.
 #
-# Write down what you find. Names are those of the table above, or `"healthy"`; for two troubles write a set,
-# `{"…", "…"}`. A second doctor says whether you are right, but not what it is. Where you aren't, the remark says what
-# would have to be broken.
+# Write down what you find. Use the names of the table above, or `"healthy"`; for two faults write a set, `{"…", "…"}`. A
+# second opinion tells you whether you are right, but not what it is. Where you aren't, it says what your diagnosis would
+# have implied.
 
 # %%
 diagnosis = dict.fromkeys(range(1, 11))
@@ -589,16 +668,16 @@ diagnosis = dict.fromkeys(range(1, 11))
 second_opinion(diagnosis)
 
 # %% [markdown]
-# A name earns no points. What counts is whether the patient gets well.
+# A name earns no points. What counts is whether the patient recovers.
 #
-# **Exercise.** Write `heal`. It gets a patient, and you find out by `patient.number` which one. Change what is wrong,
-# and nothing else: someone who swaps everything has understood nothing. (Making a new `Loader`, or a step of your own,
-# is fine.) The check then trains your patients as they are, and tries them on digits that nobody has shown them.
-# Begin with one, and check; each patient counts by itself.
+# **Exercise.** Write `heal`. It gets a patient; `patient.number` says which one. Change what is wrong and nothing else: if
+# you replace everything, you haven't found anything. (Making a new `Loader`, or a step of your own, is fine.) The check
+# then trains your patients and tests them on digits they have never seen. Begin with one and check; each patient counts by
+# itself.
 
 # %% tags=["exercise"]
 def heal(patient):
-    """Change as little as possible, so that the patient learns to read; return the patient."""
+    """Change as little as possible so that the patient learns to read digits; return the patient."""
     ### BEGIN SOLUTION
     def step(model, batch, optimizer, loss_fn):
         model.train()
@@ -638,13 +717,13 @@ def heal(patient):
 check(heal)
 
 # %% [markdown]
-# Before and after. (With the reference solution, as long as yours hasn't passed.)
+# Before and after (with the reference solution, as long as yours hasn't passed):
 
 # %% tags=["nbval-ignore-output"]
 given = unseen.tensors()
 
 def reads(patient):
-    """Return the share of unseen digits that a patient reads after its training."""
+    """Return a patient's accuracy on unseen digits, after its training."""
     patient.train()
     return (patient.predict(given[0]).argmax(1) == given[1]).float().mean().item()
 
@@ -653,9 +732,9 @@ after = {number: reads(heal(patient(number))) for number in range(1, 11)}
 pd.DataFrame({"before": before, "after": after}).rename_axis("patient").map("{:.0%}".format)
 
 # %% [markdown]
-# Look at the numbers before the treatment. Some of these patients didn't look so ill. That's the trouble with them.
+# Look at the column *before*. Some of these patients didn't look so ill. That's what makes such faults dangerous.
 #
-# Now, and only now: what would the check-up have said? It is asked about those patients that you have named.
+# Now, and only now: what would the check-up have said? The next cell asks it about the patients that you have diagnosed.
 
 # %% tags=["nbval-ignore-output"]
 rows = {}
@@ -667,20 +746,19 @@ for number, yours in diagnosis.items():
 pd.DataFrame(rows).T if rows else "Write down a diagnosis above, then run this cell again."
 
 # %% [markdown]
-# Where you and it agree, you have two witnesses. Where you don't, read its evidence, and measure once more. It isn't
+# Where you and the check-up agree, you have two witnesses. Where you don't, read its evidence and measure again. It isn't
 # always right, either.
 
 # %% [markdown]
 # ## Summary
 #
-# - Networks fail silently. Measure, in an order: data, model, loss, optimizer, trial.
-# - A fresh network's cross-entropy is about $\ln C$. All parameters move in a step. Sixteen samples can be learned by
-#   heart.
-# - Follow a forward pass by hooks, not by the order of definition. Find where a NaN *began*, and what that layer was
+# - Networks fail silently. Measure, in order: data, model, loss, optimizer, trial.
+# - A fresh network's cross-entropy is about $\ln C$. All parameters move in a step. Sixteen samples can be learned by heart.
+# - Follow a forward pass with hooks, not by the order of definition. Find where a NaN *began*, and what that layer was
 #   given.
-# - Read curves in units of where they began, and know how many pictures validation has.
+# - Read curves relative to their first value, and know how many pictures an accuracy rests on.
 # - Profile before you speed up.
-# - Mend causes, not symptoms, one at a time; and change as little as you can.
+# - Fix causes, not symptoms, one at a time, and change as little as you can.
 #
 # ## Check yourself
 
@@ -690,7 +768,7 @@ progress("05c")
 # %% [markdown]
 # ## Further reading
 #
-# - Andrej Karpathy: *A Recipe for Training Neural Networks*, 2019. The source of half of this checklist
+# - Andrej Karpathy: *A Recipe for Training Neural Networks*, 2019, where half of this checklist comes from
 # - Humbatova et al.: *Taxonomy of Real Faults in Deep Learning Systems*, ICSE 2020: what goes wrong in practice
 # - Cao et al.: *DeepFD: Automated Fault Diagnosis and Localization for Deep Learning Programs*, ICSE 2022
 # - Goodfellow, Bengio, Courville: *Deep Learning*, chapter 11, Practical Methodology

@@ -195,7 +195,7 @@ def test_the_right_answer_of_the_course_is_right_and_the_mistakes_are_not(questi
 def test_an_id_names_the_chapter_whose_module_holds_the_question(question):
     module = __import__(f"dl_course.exercises.questions.ch{question.chapter}", fromlist=["QUESTIONS"])
     assert question in module.QUESTIONS
-    assert re.fullmatch(r"\d\db?(-[a-z0-9]+)+", question.id)
+    assert re.fullmatch(r"\d\d[a-z]?(-[a-z0-9]+)+", question.id)
 
 
 def best_guess(guess):
