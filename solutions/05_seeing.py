@@ -41,7 +41,7 @@ from dl_course.runtime import pick_device, set_seed
 
 device = pick_device()
 model = trained("tinyresnet-shapes").to(device)
-normalize = v2.Normalize(**model_card("tinyresnet-shapes")["normalize"])  # what it was trained on
+normalize = v2.Normalize(**model_card("tinyresnet-shapes")["normalize"])  # as in training
 
 shapes = load("shapes", "test")
 pictures, labels = shapes.tensors()  # (1000, 3, 64, 64), from 0 to 1
@@ -62,7 +62,7 @@ print(f"right on {(predicted == labels).float().mean():.1%} of {len(labels):,} p
 
 # %% alt="Eight small pictures of shapes on textured ground, each titled with what the network called it"
 names = [shapes.classes[kind] for kind in predicted[:8]]
-figure, ax = plt.subplots(figsize=(6, 1), layout="constrained")
+figure, ax = plt.subplots(figsize=(9, 1.5), layout="constrained")
 _ = plots.image_grid(pictures[:8], names, ax, columns=8)
 
 # %% [markdown]
@@ -123,6 +123,9 @@ _ = figure.colorbar(drawn, ax=axes, label="activation")
 # layer*. (`output.detach()` wouldn't have helped: it is cut off from the graph, but *shares the memory* of the
 # original.) The remedy is to keep a copy: `output.clone()`.
 #
+# (The bar along the top edge, in both maps, isn't in the picture. It comes from **zero padding**: beyond the border there
+# are zeros, and this channel takes the step from zeros to the picture for an edge.)
+#
 # There is a second mistake. See what is registered on the layer after "running the cell again" twice.
 
 # %%
@@ -169,7 +172,7 @@ except RuntimeError as error:
 def activation_of(model: nn.Module, layer: str, x: Tensor) -> Tensor:
     """Run model(x); return what the layer of that name put out, copied and detached.
 
-    No hook stays on the model, not even if the model raises an error, which the caller gets to see.
+    No hook stays on the model, not even after an error, which the caller gets to see.
     """
     ### BEGIN SOLUTION
     kept = []
@@ -286,7 +289,7 @@ for ax, (name, network) in zip(axes, both.items(), strict=True):
 # What about a real network? This is the first convolution of EfficientNet-Lite0, trained on more than a million
 # photographs.
 
-# %% alt="Thirty-two kernels of 3 by 3 pixels: bars and edges in grey in several directions, and some coloured spots and gradients" tags=["nbval-ignore-output"]
+# %% alt="Thirty-two kernels of 3 by 3 coloured pixels: some with a light and a dark side, in green and purple; others mostly one colour, blue, red, green, violet or orange" tags=["nbval-ignore-output"]
 from dl_course.models import pretrained
 
 lite = pretrained("efficientnet_lite0")
@@ -295,9 +298,10 @@ figure, ax = plt.subplots(figsize=(9, 4.6), layout="constrained")
 _ = plots.kernels(first / first.abs().amax((1, 2, 3), keepdim=True), ax=ax)
 
 # %% [markdown]
-# Bars and edges in several directions, most of them grey, and a few spots and gradients of colour. Networks trained on
-# photographs come up with much the same first kernels again and again. (With kernels of seven or eleven pixels, as in
-# ResNet and AlexNet, they look like small stripes.)
+# Two kinds stand out: kernels with a light and a dark side, which respond to edges in several directions, and kernels of
+# mostly one colour, which respond to patches of blue, red, green, violet or orange. Nobody designed them. But three by
+# three pixels are hardly a picture here, either. (In networks with first kernels of seven or eleven pixels, such as ResNet
+# and AlexNet, you'd see stripes in all directions and blobs of colour.)
 #
 # A kernel of a *deeper* layer has as many slices as the layer has input channels, far too many to be colours. One can
 # draw them slice by slice: here is what the 32 kernels of `stage1.conv1` do with one input channel.
@@ -305,14 +309,14 @@ _ = plots.kernels(first / first.abs().amax((1, 2, 3), keepdim=True), ax=ax)
 # %%
 ask("05-deep-kernels")
 
-# %% alt="Thirty-two 3 by 3 kernels in red and blue, on a common scale: some dark, some nearly white, no pattern that could be named" tags=["nbval-ignore-output"]
+# %% alt="Thirty-two 3 by 3 kernels in red and blue, on a common scale: some with strong weights, some nearly white, no pattern that could be named" tags=["nbval-ignore-output"]
 deeper = model.stage1.conv1.weight  # (32, 16, 3, 3)
 figure, ax = plt.subplots(figsize=(9, 4.4), layout="constrained")
 _ = plots.kernels(deeper, channel=int(deeper.detach().abs().mean((0, 2, 3)).argmax()), ax=ax)
 
 # %% [markdown]
-# You see which kernels rely on this channel, and which ignore it. But "red, seen through channel 7" has no meaning that
-# we could name, unless we know what channel 7 stands for. For deeper layers, the favourite pictures of section 3 tell
+# You see which kernels rely on this channel, and which ignore it. But a red square here has no meaning that we could
+# name, unless we know what the input channel stands for. For deeper layers, the favourite pictures of section 3 tell
 # you more.
 #
 # The last layer can be read again. Each row below is a class, each column a channel of `stage3`. Red means "this channel
@@ -337,10 +341,10 @@ _ = ax.set(xlabel="channel of stage3", ylabel="")
 
 # %% tags=["exercise"]
 def channel_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation, (C,) each, over all numbers of a channel in all batches.
+    """Return mean and standard deviation of each channel, (C,) each, over all batches.
 
-    batches: (N, C, H, W) each, with N of their own. The deviation is that of all numbers there are,
-    divided by their count. Batches are reduced one by one, never joined.
+    batches: (N, C, H, W) each, where N may differ. The deviation divides by the count,
+    not by the count − 1. Batches are reduced one by one, never joined.
     """
     ### BEGIN SOLUTION
     count, total, squares = 0, 0.0, 0.0
@@ -383,7 +387,7 @@ for ax, table, (name, answer) in zip(axes, (healthy, raw), answers.items(), stri
     ax.set_title(f"{name}: {(answer == labels).float().mean():.0%} right", fontsize=10)
 
 # %% [markdown]
-# The network still answers as if nothing were wrong, and most of its answers are wrong. But look at the bars: from the
+# The network still answers as if nothing were wrong, and it does no better than guessing. But look at the bars: from the
 # very first layer on, not one is as wide as it was. Compare statistics between training and use, and such a mistake
 # shows at once.
 #
@@ -391,7 +395,9 @@ for ax, table, (name, answer) in zip(axes, (healthy, raw), answers.items(), stri
 # one tall bar doesn't hide the rest.)
 
 # %% alt="Seven histograms, one below the other; those after a ReLU begin with a tall bar at zero" tags=["nbval-ignore-output"]
-_ = plots.histograms(healthy.histograms, label="activation")
+figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+plots.histograms(healthy.histograms, ax, label="activation (cut off at both sides)")
+_ = ax.set_xlim(-6, 8)
 
 # %% [markdown]
 # The tall bars at zero are what the ReLUs cut off. How much of that is healthy?
@@ -435,7 +441,7 @@ for rate in (0.001, 0.03):
 # inside, and compare with a network that hasn't been trained. Each row is a picture, each column a unit of the first
 # hidden layer.
 
-# %% alt="Three heat maps of 30 pictures by 128 units: dark columns are rare before training, more after it, and nearly everywhere with the large steps" tags=["nbval-ignore-output"]
+# %% alt="Three heat maps of 30 pictures by 128 units: before training few columns are dark throughout, after it more, and with the large steps nearly all" tags=["nbval-ignore-output"]
 given = digits.tensors()[0]
 hidden = {name: activation_of(net, "relu1", given.to(device)) for name, net in networks.items()}
 figure, axes = plt.subplots(3, 1, figsize=(9, 5.4), sharex=True, layout="constrained")
@@ -446,7 +452,7 @@ for ax, (name, values) in zip(axes, hidden.items(), strict=True):
 
 # %% [markdown]
 # A speckled column is a unit at work: it responds to some pictures more, to others less. A column that is dark from top
-# to bottom responds to none of these. Before training there are hardly any. Training has made some, and the large steps
+# to bottom responds to none of these thirty. Before training there are a few. Training has added some, and the large steps
 # have left little else: that network makes do with the few units that remain.
 #
 # How do we count them? Many tools take the share of zeros. But a healthy unit may well be zero most of the time! Dead
@@ -521,7 +527,7 @@ def dead_now(net):
     return {name: (calls[0].activation <= 0).all(0).cpu() for name, calls in seen.items()}
 
 def follow(rate, seed, epochs=6):
-    """Train, and return for each layer which units were dead after each epoch: (epochs, units)."""
+    """Train; return which units of each layer were dead after each epoch, (epochs, units)."""
     set_seed(seed)
     net, found = SimpleNet(), []
     optimizer = torch.optim.Adam(net.to(device).parameters(), lr=rate)
@@ -544,7 +550,7 @@ for rate in (0.001, 0.003, 0.01, 0.03):
 pd.DataFrame(rows).set_index(["layer", "rate"]).sort_index()
 
 # %% [markdown]
-# In the first layer, not one came back. In the second, many did, at every rate. The difference: the input of the first
+# In the first layer, not one came back. In the second, some did, at every rate. The difference: the input of the first
 # layer is the data, which doesn't change. The input of the second is what the first layer puts out, and that moves as
 # long as the first layer learns. It can carry a silent unit back above zero. So a unit that is silent now isn't lost for
 # good, unless its input is fixed.
@@ -578,7 +584,7 @@ def record():
 record()
 _ = train(net, 0.001, epochs=3, after_step=record)
 
-# %% alt="Left: relative update of each weight matrix over the steps of training, on a logarithmic scale, falling from above one percent to a few thousandths. Right: eight single weights over the steps, some drift steadily, some turn back" tags=["nbval-ignore-output"]
+# %% alt="Left: relative update of each weight matrix over the steps of training, on a logarithmic scale, falling from a few percent to less than one percent. Right: eight single weights over the steps, some drift steadily, some turn back" tags=["nbval-ignore-output"]
 table = history.table()
 figure, axes = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
 plots.traces(table[table["layer"].str.endswith("weight")], "update", axes[0])
@@ -602,6 +608,7 @@ figure, axes = plt.subplots(1, 2, figsize=(9.5, 2.8), sharex=True, layout="const
 for ax, table, title in ((axes[0], before, "before"), (axes[1], after, "after")):
     weights = {name: bars for name, bars in table.histograms.items() if "weight" in name}
     plots.histograms(weights, ax, label="weight")
+    ax.locator_params(axis="x", nbins=5)
     ax.set_title(title)
 
 # %% [markdown]
@@ -775,7 +782,7 @@ walk(result.grad_fn)
 # parameter's `grad` is filled. **torchviz** draws this graph. (`pip install torchviz`, and the program Graphviz: `apt
 # install graphviz`, `brew install graphviz`, or from graphviz.org.)
 
-# %% alt="A graph from top to bottom: three boxes of weights and biases in blue lead through AccumulateGrad and the steps Addmm and Relu to the result in green" tags=["nbval-ignore-output"]
+# %% alt="A graph from top to bottom: four boxes of weights and biases in blue lead through AccumulateGrad and the steps Addmm and Relu to the result in green" tags=["nbval-ignore-output"]
 import shutil
 from importlib.util import find_spec
 

@@ -239,7 +239,7 @@ methods |= {"guided backprop": guided_backprop, "edge detector": edges}
 heat = torch.stack([method(model, inputs[:2]).cpu() for method in methods.values()], dim=1)
 
 # %% alt="Two pictures and seven maps of each: Grad-CAM and occlusion give patches on the shape; saliency, SmoothGrad, integrated gradients and guided backpropagation fine dots around it; the edge detector draws every outline, clutter included" tags=["nbval-ignore-output"]
-figure, axes = plt.subplots(4, 4, figsize=(8, 8.6), layout="constrained")
+figure, axes = plt.subplots(4, 4, figsize=(7, 7.6), layout="constrained")
 for rows, picture, maps in zip((axes[:2], axes[2:]), pictures[:2], heat, strict=True):
     rows.flat[0].imshow(picture.permute(1, 2, 0))
     for ax, values in zip(list(rows.flat)[1:], maps, strict=True):
@@ -360,13 +360,13 @@ sns.despine()
 # reversed. The scale of a map, which means nothing, doesn't matter to it. (The maps keep their signs here: what speaks
 # against the class counts as cold.)
 #
-# A shuffle is a random thing, so we repeat it five times and draw the interval.
+# A shuffle is random, so we repeat it five times, on ten pictures each, and draw the interval over the five.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.explain import randomization_test
 
 forgotten = {
-    name: randomization_test(model, inputs[:20], methods[name], shuffles=5)
+    name: randomization_test(model, inputs[:10], methods[name], shuffles=5)
     for name in ("Grad-CAM", "guided backprop", "edge detector")
 }
 
@@ -374,10 +374,12 @@ forgotten = {
 figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
 for (name, table), marker in zip(forgotten.items(), "osD", strict=True):
     places = np.arange(1, len(table) + 1)
-    line = ax.plot([0, *places], [1, *table["spearman"]], marker=marker, markersize=4, label=name)
-    ax.fill_between(places, table["low"], table["high"], color=line[0].get_color(), alpha=0.25)
+    how = {"marker": marker, "markersize": 4, "label": name}
+    (line,) = ax.plot([0, *places], [1, *table["spearman"]], **how)
+    ax.fill_between(places, table["low"], table["high"], color=line.get_color(), alpha=0.25)
 ax.axhline(0, color="grey", linewidth=0.8)
-ax.set_xticks(range(len(table) + 1), ["(nothing)", *table.index], rotation=60, ha="right", fontsize=8)
+ax.set_xticks(range(len(table) + 1), ["(nothing)", *table.index], fontsize=8)
+ax.tick_params("x", rotation=90)
 ax.set(ylabel="rank correlation", ylim=(-1, 1.1), xlabel="shuffled from the end up to here")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
@@ -400,22 +402,23 @@ slow = {name: methods[name] for name in ("occlusion", "integrated gradients")}
 quick = {name: method for name, method in methods.items() if name not in slow}
 options = {"progress": False}
 tables = [compare_methods(model, inputs[:200], shapes.masks[:200], quick, **options)]
-options |= {"forgetting": 10, "shuffles": 4}
-tables.append(compare_methods(model, inputs[:60], shapes.masks[:60], slow, **options))
+options |= {"forgetting": 10, "shuffles": 3}
+tables.append(compare_methods(model, inputs[:50], shapes.masks[:50], slow, **options))
 contest = pd.concat(tables).rename_axis("method")
 contest.xs("mean", axis=1, level=1).assign(pictures=contest["pictures"]).round(3)
 
 # %% alt="Four panels, a row a method, points with intervals. Pointing: Grad-CAM highest, the edge detector left of the centre's line. Deletion: around zero, Grad-CAM just above, the edge detector far below. Insertion: all above zero, the edge detector too. Forgetting: edge detector at one; saliency, SmoothGrad and guided backpropagation near it; Grad-CAM, occlusion and integrated gradients below zero" tags=["nbval-ignore-output"]
-titles = {"pointing": "pointing\n(share of hits)", "deletion": "deletion\n(gain over random)"}
-titles |= {"insertion": "insertion\n(gain over random)", "forgetting": "forgetting\n(rank correlation)"}
+titles = {"pointing": "share of hits", "deletion": "gain over random"}
+titles |= {"insertion": "gain over random", "forgetting": "rank correlation"}
 figure, axes = plt.subplots(1, 4, figsize=(10.5, 3), sharey=True, layout="constrained")
 for ax, (test, title) in zip(axes, titles.items(), strict=True):
     found = contest[test]
     ends = [found["mean"] - found["low"], found["high"] - found["mean"]]
     ax.errorbar(found["mean"], range(len(found)), xerr=ends, fmt="o", capsize=3)
     ax.axvline(scores["the centre"] if test == "pointing" else 0, color="grey", linestyle=":")
-    ax.set_title(title, fontsize=10)
-axes[0].set_yticks(range(len(contest)), [f"{name} ({n})" for name, n in contest["pictures"].items()])
+    ax.set_title(f"{test}\n({title})", fontsize=10)
+rows = [f"{name} ({n})" for name, n in contest["pictures"].items()]
+axes[0].set_yticks(range(len(rows)), rows)
 axes[0].invert_yaxis()
 sns.despine()
 
@@ -509,19 +512,24 @@ lite = pretrained("efficientnet_lite0").to(device)
 cat = lite.preparation(photograph)[None]  # (1, 3, 224, 224), normalised
 with torch.no_grad():
     sure, found = lite(cat.to(device)).softmax(1)[0].cpu().topk(4)
-pd.DataFrame({"ImageNet class": [lite.classes[i] for i in found], "probability": sure.round(decimals=3)})
+kinds = [lite.classes[i] for i in found]
+pd.DataFrame({"ImageNet class": kinds, "probability": sure.numpy().round(3)})
 
 # %% [markdown]
 # Breeds of cats, near the top. Where does it see them?
 
 # %% alt="The face of a cat, and three maps over it: Grad-CAM covers cheek and muzzle, strongest below the left eye; occlusion marks a few squares on the cheek; SmoothGrad fine dots on the nose" tags=["nbval-ignore-output"]
 last = [name for name, part in lite.named_modules() if isinstance(part, nn.Conv2d)][-1]
-views = {"Grad-CAM": partial(gradcam, layer=last), "occlusion": occlusion, "SmoothGrad": smoothgrad}
+views = {"Grad-CAM": partial(gradcam, layer=last)}
+views |= {"occlusion": occlusion, "SmoothGrad": smoothgrad}
 heat = torch.cat([method(lite, cat) for method in views.values()]).cpu()
-mean, std = (torch.tensor(each)[:, None, None] for each in (lite.preparation.mean, lite.preparation.std))
-plain = F.interpolate((cat * std + mean).clamp(0, 1), 112, mode="area").expand(4, -1, -1, -1)
-heat = F.interpolate(torch.cat([torch.zeros(1, 224, 224), heat])[:, None], 112, mode="area")[:, 0]
-titles = ["the photograph", *(f"{name}: {lite.classes[found[0]]}" for name in views)]
+heat = torch.cat([torch.zeros(1, 224, 224), heat])  # none on the photograph itself
+parts = lite.preparation
+mean, std = torch.tensor([parts.mean, parts.std])[..., None, None]
+plain = (cat * std + mean).clamp(0, 1).expand(4, -1, -1, -1)
+small = {"size": 112, "mode": "area"}
+plain, heat = F.interpolate(plain, **small), F.interpolate(heat[:, None], **small)[:, 0]
+titles = ["the photograph", *(f"{name}: {kinds[0]}" for name in views)]
 figure, ax = plt.subplots(figsize=(10, 2.5), layout="constrained")
 _ = plots.image_grid(plain, titles, ax, columns=4, heat=heat)
 
@@ -620,9 +628,10 @@ figure, axes = plt.subplot_mosaic([["channels", *"abcde"], ["channels", *"ABCDE"
     figsize=(10, 2.9), width_ratios=(6, 1, 1, 1, 1, 1), layout="constrained")  # fmt: skip
 plots.channel_gates(found["layer3.0.attention.channel_scale"], axes["channels"])
 axes["channels"].set_ylabel("picture, 0 to 9 from the top")
+places = found["layer1.0.attention.spatial_scale"].cpu()
 for above, index in zip("abcde", range(0, 60, 12), strict=True):
     axes[above].imshow(some[order][index, 0], cmap="gray")
-    axes[above.upper()].imshow(found["layer1.0.attention.spatial_scale"][index].cpu(), cmap="viridis")
+    axes[above.upper()].imshow(places[index], cmap="viridis")
     for name in (above, above.upper()):
         axes[name].axis("off")
 
@@ -657,10 +666,10 @@ planes = {
 }
 
 # %% alt="Three scatter plots of 1,000 pictures in ten colours: in stage1 by PCA all mixed; in stage3 by PCA groups that overlap; in stage3 by t-SNE ten islands, most of them far apart" tags=["nbval-ignore-output"]
-figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.2), layout="constrained")
 kind = pd.Categorical.from_codes(labels.tolist(), shapes.classes)
 for ax, (name, points) in zip(axes, planes.items(), strict=True):
-    how = {"hue": kind, "style": kind, "palette": "tab10", "s": 18, "legend": ax is axes[-1]}
+    how = {"hue": kind, "style": kind, "palette": "tab10", "s": 16, "legend": ax is axes[-1]}
     sns.scatterplot(x=points[:, 0], y=points[:, 1], ax=ax, **how)
     ax.set(title=name, xticks=[], yticks=[])
 sns.move_legend(axes[-1], "center left", bbox_to_anchor=(1, 0.5), fontsize=8)
@@ -679,9 +688,9 @@ sns.despine(left=True, bottom=True)
 
 # %% tags=["exercise"]
 def nearest(features: Tensor, query: int, k: int) -> Tensor:
-    """Return the indices (k,) of the rows of features (N, C) most similar to row query, best first.
+    """Return the indices (k,) of the rows of features (N, C) most similar to row query.
 
-    Similar is what has the largest cosine. The query itself isn't among them.
+    The largest cosine comes first. The query itself isn't among them.
     """
     ### BEGIN SOLUTION
     directions = F.normalize(features, dim=1)
@@ -693,15 +702,15 @@ def nearest(features: Tensor, query: int, k: int) -> Tensor:
 # %% tags=["check"]
 check(nearest)
 
-# %% alt="Four rows of seven pictures: a picture, then its six nearest neighbours. By the stem: same ground, same colours, various shapes. By stage3: the same shape on various grounds" tags=["nbval-ignore-output"]
+# %% alt="Four rows of five pictures: a picture, then its four nearest neighbours. By the stem: same ground, same colours, various shapes. By stage3: the same shape on various grounds" tags=["nbval-ignore-output"]
 rows, titles = [], []
 for query in (0, 4):
     for layer in ("stem", "stage3"):
-        found = [query, *nearest(known[layer], query, 6).tolist()]
+        found = [query, *nearest(known[layer], query, 4).tolist()]
         rows += found
         titles += [f"{layer}: {names[query]}", *(shapes.classes[labels[i]] for i in found[1:])]
-figure, ax = plt.subplots(figsize=(9, 5.6), layout="constrained")
-_ = plots.image_grid(pictures[rows], titles, ax, columns=7)
+figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+_ = plots.image_grid(pictures[rows], titles, ax, columns=5)
 
 # %% [markdown]
 # Neighbours in the stem share colours and texture. Neighbours in `stage3` share the shape, on quite different grounds.
@@ -724,7 +733,7 @@ for layer, learned in features(model, normalize(old), list(known)).items():
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     right = probe.fit(learned, taught).score(known[layer], labels)
     half = 1.96 * (right * (1 - right) / len(labels)) ** 0.5
-    rows[layer] = {"features": learned.shape[1], "probe is right on": f"{right:.1%} ± {half:.1%}"}
+    rows[layer] = {"features": learned.shape[1], "probe": f"{right:.1%} ± {half:.1%} right"}
 pd.DataFrame(rows).T
 
 # %% [markdown]
@@ -751,10 +760,10 @@ ask("05b-noise-or-fgsm")
 
 # %% tags=["exercise"]
 def attack(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Return the images (N, C, H, W), each value moved by epsilon so that the cross-entropy rises.
+    """Return the images (N, C, H, W), each value moved by epsilon to raise the cross-entropy.
 
-    images in [0, 1], as the model takes them; so is the result. No gradient stays on the model, and
-    the images given stay as they are.
+    images in [0, 1], as the model takes them; so is the result. No gradient stays on the model,
+    and the images given stay as they are.
     """
     ### BEGIN SOLUTION
     x = images.clone().requires_grad_()
@@ -773,7 +782,8 @@ dice = torch.Generator().manual_seed(0)
 signs = torch.randint(0, 2, some.shape, generator=dice) * 2 - 1
 changed = {"as they are": some, "random signs, 2/255": (some + 2 / 255 * signs).clamp(0, 1)}
 for step in (1, 2, 4):
-    changed[f"FGSM, {step}/255"] = attack(plain, some.to(device), kinds.to(device), step / 255).cpu()
+    moved = attack(plain, some.to(device), kinds.to(device), step / 255)
+    changed[f"FGSM, {step}/255"] = moved.cpu()
 rows = {name: predict(plain, x).eq(kinds).float().mean().item() for name, x in changed.items()}
 half = {name: 1.96 * (p * (1 - p) / 500) ** 0.5 for name, p in rows.items()}
 pd.DataFrame({"right": {name: f"{p:.1%} ± {half[name]:.1%}" for name, p in rows.items()}})
@@ -804,17 +814,18 @@ _ = plots.image_grid(shown, titles, ax, columns=3)
 from dl_course.explain import maximise
 
 wanted = [0, 3, 5]
-naive = torch.stack([maximise(plain.to(device), "1.fc", kind, priors=False).cpu() for kind in wanted])
+naive = torch.stack([maximise(plain, "1.fc", kind, priors=False).cpu() for kind in wanted])
 with torch.no_grad():
     sure = plain(naive.to(device)).softmax(1).cpu()[range(3), wanted]
-pd.DataFrame({"asked for": [shapes.classes[k] for k in wanted], "probability": sure.numpy().round(4)})
+kinds = [shapes.classes[kind] for kind in wanted]
+pd.DataFrame({"asked for": kinds, "probability": sure.numpy().round(4)})
 
 # %% alt="Two rows of three pictures. Above, made pixel by pixel: coloured noise. Below, made with priors: dark round patches for the circle, blocks with corners for the square, jagged stripes for the star" tags=["nbval-ignore-output"]
 better = torch.stack([maximise(plain, "1.fc", kind).cpu() for kind in wanted])
 with torch.no_grad():
     also = plain(better.to(device)).softmax(1).cpu()[range(3), wanted]
-titles = [f"pixel by pixel\n{shapes.classes[k]}: {p:.0%}" for k, p in zip(wanted, sure, strict=True)]
-titles += [f"with priors\n{shapes.classes[k]}: {p:.0%}" for k, p in zip(wanted, also, strict=True)]
+titles = [f"pixel by pixel\n{k}: {p:.0%}" for k, p in zip(kinds, sure, strict=True)]
+titles += [f"with priors\n{k}: {p:.0%}" for k, p in zip(kinds, also, strict=True)]
 figure, ax = plt.subplots(figsize=(7.5, 5.4), layout="constrained")
 _ = plots.image_grid([*naive, *better], titles, ax, columns=3)
 

@@ -19,7 +19,7 @@ def histograms(found: Mapping[str, tuple[Any, Any]], ax: Axes | None = None, *, 
     for row, (counts, edges) in enumerate(found.values()):
         heights = 0.9 * (array(counts) / max(1, array(counts).max(initial=0))) ** 0.5
         ax.stairs(row - heights, array(edges), baseline=row, fill=True, color=COLORS[0])
-    ax.axvline(0, color="0.4", linestyle=":")
+    ax.axvline(0, color="0.75", linestyle=":", zorder=0)  # behind the bar that a ReLU piles up there
     return ax
 
 

@@ -34,7 +34,7 @@ def _(model, layer, x):
     return captured(model, layer, x, keep=lambda output: output.detach())
 
 
-@wrong("activation_of", "drags the graph")
+@wrong("activation_of", "keeps the graph")
 def _(model, layer, x):
     return captured(model, layer, x, keep=lambda output: output.clone())
 
@@ -62,7 +62,7 @@ def _(model, layer, x):
     return kept[0]
 
 
-@wrong("activation_of", "let the error fly on")
+@wrong("activation_of", "you hid it from your caller")
 def _(model, layer, x):
     kept = []
     hook = model.get_submodule(layer).register_forward_hook(lambda m, i, o: kept.append(o.detach().clone()))

@@ -41,7 +41,7 @@ def _(model, layer, images, targets):
     return cam(model, layer, images, targets, copied=False)
 
 
-@wrong("grad_cam", "cut it off at 0")
+@wrong("grad_cam", "clamp it at 0")
 def _(model, layer, images, targets):
     return cam(model, layer, images, targets, relu=lambda maps: maps)
 
@@ -89,7 +89,7 @@ def _(model, layer, images, targets):
     return maps
 
 
-@wrong("grad_cam", "first add the channels")
+@wrong("grad_cam", "first add up the channels")
 def _(model, layer, images, targets):
     def weigh(kept, grad):
         return (grad.mean((2, 3), keepdim=True) * kept).relu().sum(1)
@@ -272,7 +272,7 @@ def _(features, query, k):
     return likeness.topk(k).indices
 
 
-@wrong("nearest", "the smallest distance")
+@wrong("nearest", "by the smallest distance")
 def _(features, query, k):
     order = (features - features[query]).norm(dim=1).argsort()
     return order[order != query][:k]
@@ -284,7 +284,7 @@ def _(features, query, k):
     return order[order != query][:k]
 
 
-@wrong("nearest", "the indices of the rows")
+@wrong("nearest", "return the indices of the rows")
 def _(features, query, k):
     likeness = nn.functional.cosine_similarity(features, features[query][None])
     return likeness.sort(descending=True).values[1 : k + 1]
@@ -322,7 +322,7 @@ def _(model, images, labels, epsilon):
     return moved(model, images, labels, epsilon, sign=-1)
 
 
-@wrong("attack", "the loss is to rise")
+@wrong("attack", "it's the loss that must rise")
 def _(model, images, labels, epsilon):
     x = images.clone().requires_grad_()
     (slope,) = torch.autograd.grad(model(x)[range(len(x)), labels].sum(), x)

@@ -183,7 +183,7 @@ def _(train, val):
     return read(train, val, unit=1.0)
 
 
-@wrong("diagnose_curves", "every curve trembles")
+@wrong("diagnose_curves", "every curve is noisy")
 def _(train, val):
     return read(train, val, jump=0.0)
 
@@ -194,7 +194,7 @@ def _(train, val):
     return "overfitting" if kind == "healthy" and val[-1] > 1.2 * train[-1] else kind
 
 
-@wrong("diagnose_curves", "ask for divergence first")
+@wrong("diagnose_curves", "check for divergence first")
 def _(train, val):
     return "overfitting" if val[-1] > 1.3 * np.nanmin(val) else read(train, val)
 
@@ -339,7 +339,7 @@ ILL = (1, 2, 3, 4, 5, 6, 8, 9, 10)
         (9, lambda p: rate(p, 0.05), "patient 9 is still ill"),
         (1, overhaul, "patient 1: it works, but change less"),
         (6, thrown_away, "patient 6: it works, but change less"),
-        (7, rate, "patient 7: it was well before"),
+        (7, rate, "patient 7: it was healthy before"),
         (4, lambda p: p.model, "return the patient, treated"),
         (10, lambda p: 1 / 0, "patient 10: ZeroDivisionError was raised"),
     ],

@@ -33,10 +33,10 @@ def _captured(model: nn.Module, layer: str, x: Tensor, slip: str = "") -> Tensor
 
 LEFT = {
     "hooks left": "your hook is still on the network: keep the handle, and call handle.remove()",
-    "hooks left by it": "when the network breaks, your hook stays: remove it in a `finally:`",
+    "hooks left by it": "when the network fails, your hook stays: remove it in a `finally:`",
     "parameters with a gradient": "backward() fills parameters, too: use torch.autograd.grad(score, kept)",
-    "tied to the graph": "it drags the graph of the whole run along: detach it",
-    "the error": "the network broke, and you kept that from your caller: let the error fly on",
+    "tied to the graph": "it keeps the graph of the whole run alive: detach it",
+    "the error": "the network raised an error, and you hid it from your caller: let it pass",
 }
 
 
@@ -57,7 +57,7 @@ class ActivationOf(Exercise):
     )
     reference = staticmethod(_captured)
     slips: ClassVar = {
-        "no copy": "the next layer worked in place, and wrote over what you kept: clone it in the hook",
+        "no copy": "the next layer works in place and wrote over what you kept: clone it in the hook",
         "input": "that is what went into the layer; a hook is called with (module, inputs, output)",
     }
 
@@ -140,7 +140,7 @@ class ChannelStatistics(Exercise):
         "mean of means": "that averages the batches' results; the last one is shorter, and spreads don't "
         "average",
         "pictures": "a channel is one unit with all its places: sum over height and width, too",
-        "everything": "one number for everything; every channel has a mean and a spread of its own",
+        "everything": "that is one number for everything; every channel has a mean and a spread of its own",
         "variance": "that is the variance; take its root",
         "minus one": "divide by N, not by N − 1: these are all the numbers there are, not a sample",
     }
@@ -180,7 +180,7 @@ class GradientRatios(Exercise):
     slips: ClassVar = {
         "zero": "no gradient at all isn't a gradient of zero: put None into the table",
         "none": "a gradient of zero did arrive: it counts as 0.0, not as None",
-        "skip": "a parameter without a gradient belongs in the table, with None: one looks for just that",
+        "skip": "a parameter without a gradient belongs in the table, with None: that's what you look for",
         "alone": "that is the gradient's norm; divide it by the weight's",
         "upside down": "that is weight / gradient: the other way round",
     }

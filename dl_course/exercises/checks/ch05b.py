@@ -37,16 +37,16 @@ class GradCAM(Exercise):
     hints = (
         "The hook keeps `output` itself, in the graph, and returns `output.clone()` for the next layers.",
         "`torch.autograd.grad(score, kept)[0]`: let score be `scores[range(len(images)), targets].sum()`.",
-        "Weights are the gradient's `mean((2, 3), keepdim=True)`; weigh, `sum(1)`, and cut off below 0.",
+        "Weights are the gradient's `mean((2, 3), keepdim=True)`; weigh the maps, `sum(1)`, clamp at 0.",
     )
     reference = staticmethod(_cam)
     slips: ClassVar = {
         "no copy": "the next layer worked in place on what you kept: let the hook return a clone",
-        "no relu": "what speaks against the class is still in the map: cut it off at 0",
+        "no relu": "what speaks against the class is still in the map: clamp it at 0",
         "local": "average the gradient over height and width first: one weight a channel",
         "sum": "the gradient is averaged over height and width, not summed",
         "batch": "every picture has weights of its own: average over height and width, not over the batch",
-        "early": "first add the channels, then cut off at 0: channels may speak against the class, too",
+        "early": "first add up the channels, then clamp at 0: channels may speak against the class, too",
         "softmax": "take the score itself, before softmax",
         "predicted": "you explain the predicted class; `targets` asks for others",
     }
@@ -88,7 +88,7 @@ class PointingScore(Exercise):
         "dropped": "a map that is the same everywhere is a miss; don't leave it out",
         "share": "that is how much of the maps lies in the masks; only the peak counts here",
         "whole": "each map has a peak of its own; yours is the highest of all maps",
-        "centre": "that is how often the picture's centre hits: what one gets without looking",
+        "centre": "that is how often the picture's centre hits: what you get without looking",
         "swapped": "rows and columns are swapped",
     }
 
@@ -130,9 +130,9 @@ class Nearest(Exercise):
     slips: ClassVar = {
         "itself": "every picture is most similar to itself: leave the query out",
         "dot": "that is the plain product, which prefers long rows: divide by both lengths",
-        "distance": "that is the smallest distance; asked for is the largest cosine, which ignores lengths",
+        "distance": "that goes by the smallest distance; take the largest cosine, which ignores lengths",
         "least": "those are the least similar: the largest cosine comes first",
-        "values": "those are the cosines; the indices of the rows are asked for",
+        "values": "those are the cosines; return the indices of the rows",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -168,8 +168,8 @@ class Attack(Exercise):
     reference = staticmethod(_attacked)
     slips: ClassVar = {
         "unclipped": "the result leaves [0, 1], so it is no picture any more: clamp it",
-        "downhill": "that makes the network surer: add the sign of the loss's gradient, don't subtract it",
-        "score": "you raised the label's score; the loss is to rise",
+        "downhill": "that makes the network surer: add the sign of the gradient, don't subtract it",
+        "score": "that raises the label's score; it's the loss that must rise",
         "slope": "take the gradient's sign: every value moves by the whole epsilon, however flat it is there",
     }
 

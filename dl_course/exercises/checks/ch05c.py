@@ -37,15 +37,15 @@ class Unmoved(Exercise):
     name = "unmoved"
     not_allowed = ("quick_test", "checkup", "dl_course.diagnostics")
     hints = (
-        "`{name: p.detach().clone() for name, p in model.named_parameters()}` is how the weights were.",
+        "`{name: p.detach().clone() for name, p in model.named_parameters()}` stores the old weights.",
         "Then `step()`, once; then `torch.equal(p, before[name])` for each of them.",
     )
     reference = staticmethod(_unmoved)
     slips: ClassVar = {
         "no copy": "you kept the weights themselves, and they are changed in place: keep clones",
         "meant": "requires_grad and gradients say what was meant; compare the weights before and after",
-        "moved": "those are the ones that moved; the others are asked for",
-        "all": "look at each parameter: one that moves doesn't speak for the others",
+        "moved": "those are the ones that moved; return the others",
+        "all": "check each parameter: one that moves says nothing about the others",
         "twice": "one step, not two: step() changes the model",
     }
 
@@ -91,8 +91,8 @@ class FirstNonfinite(Exercise):
     points = 2
     not_allowed = ("debug_forward", "watching", "capture", "dl_course.hooks", "dl_course.diagnostics")
     hints = (
-        "A layer without children is a leaf: `not list(module.children())`. Hang a hook onto each of them.",
-        "In a loop, `lambda module, given, output, name=name: …` keeps each hook its own name.",
+        "A layer without children is a leaf: `not list(module.children())`. Register a hook on each of them.",
+        "In a loop, `lambda module, given, output, name=name: …` gives each hook its own name.",
         "Each appends its name if `not output.isfinite().all()`; the first in the list has run first.",
         "Keep the handles; `try:` model(x), `finally:` remove them all.",
     )
@@ -100,7 +100,7 @@ class FirstNonfinite(Exercise):
     slips: ClassVar = {
         "last": "that is the last one; those before it were broken already",
         "nan": "an infinity is as bad as a NaN: use isfinite",
-        "defined": "named_modules() gives the order of definition; hooks are called in the order of running",
+        "defined": "named_modules() gives the order of definition; hooks run in the order of execution",
         "container": "that is the block; which layer inside of it?",
     }
 
@@ -173,7 +173,7 @@ class DiagnoseCurves(Exercise):
     points = 2
     not_allowed = ("diagnose_history", "checkup", "dl_course.diagnostics")
     hints = (
-        "Begin with what makes all else meaningless: `np.isfinite(train).all()`, and where it ends.",
+        "Begin with what makes everything else meaningless: `np.isfinite(train).all()`, and where it ends.",
         "Measure everything in units of the first loss, `train[0]`: losses have no scale of their own.",
         "`np.diff(train)` are the changes from epoch to epoch; how many are large rises?",
         "Overfitting: val[-1] against val.min(). Underfitting: train[-1] against train[0].",
@@ -182,9 +182,9 @@ class DiagnoseCurves(Exercise):
     slips: ClassVar = {
         "nan": "NaN is neither larger nor smaller than anything: ask np.isfinite first",
         "absolute": "your limits are fixed numbers; a loss has no scale of its own: compare with train[0]",
-        "noise": "every curve trembles: count only rises that are large, compared with train[0]",
+        "noise": "every curve is noisy: count only rises that are large, compared with train[0]",
         "gap": "validation is above training in healthy networks, too; does it rise again?",
-        "order": "what explodes rises in validation as well: ask for divergence first",
+        "order": "a diverging run rises in validation as well: check for divergence first",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -217,7 +217,7 @@ class Heal(Exercise):
         "Look at history() first: which curve is wrong? Then at the batches, then at the outputs.",
         "`if patient.number == 1:` change one part of it, say patient.optimizer; return patient at the end.",
         "Nothing helps? Make a new model, or a loop of your own: does *that* learn? Then what is different?",
-        "Not every patient is ill. And one has two troubles: one heals only if both are mended.",
+        "Not every patient is ill. And one has two faults: it recovers only if both are fixed.",
     )
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -241,5 +241,5 @@ class Heal(Exercise):
             return Difference("its accuracy on new pictures", right, self.bar, f"{says}: measure again")
         if changed <= TREATED[number] and (len(changed) < 2 or number == BOTH):
             return None
-        says = "it was well before: leave it alone" if not TREATED[number] else "it works, but change less"
+        says = "it was healthy before: leave it alone" if not TREATED[number] else "it works, but change less"
         return Difference("changed parts", sorted(changed), None, f"{who}: {says}, and only what is wrong")

@@ -10,8 +10,8 @@ from dl_course.exercises.questions import Choice, Number, Shape
 QUESTIONS = (
     Number(
         "05-hooks-left",
-        "The cell that registers the hook has been run once. Now its line runs twice more, in a loop. How "
-        "many hooks are on the layer?",
+        "The cell that registers the hook has been run once. Now its line runs twice more, in a loop. "
+        "How many hooks are on the layer?",
         3,
         "`register_forward_hook` adds a hook and replaces none, not even one with the same function.",
         {
@@ -54,32 +54,27 @@ QUESTIONS = (
         "responds is dead.",
         {
             "80 % of its units are dead": "That holds only if the zeros pile up in units that never "
-            "respond. They may as "
-            "well be spread over all units.",
-            "at least some units are dead": "Not even that: every unit may respond to its own fifth of the "
-            "pictures.",
-            "the learning rate was too high": "It may have been, but healthy ReLU layers have many zeros, "
-            "too.",
+            "respond. They may as well be spread over all units.",
+            "at least some units are dead": "Not even that: every unit may respond to its own fifth of "
+            "the pictures.",
+            "the learning rate was too high": "It may have been, but healthy ReLU layers have many "
+            "zeros, too.",
         },
     ),
     Choice(
         "05-back-from-the-dead",
-        "A unit is dead in epoch 2. In which layer can it come back to life while training goes on, if no "
-        "gradient reaches its own weights?",
+        "A unit is dead in epoch 2. In which layer can it come back to life while training goes on, if "
+        "no gradient reaches its own weights?",
         "in the second: the layer before it keeps moving its input",
         "Its own weights stand still in both layers. In the second, the input changes as the first layer "
-        "learns; in "
-        "the first, the input is the data.",
+        "learns; in the first, the input is the data.",
         {
             "in the first: it sees the data directly": "Just that keeps it dead: the data don't change, "
-            "nor do its weights, so "
-            "its output stays zero.",
-            "in both, since Adam's momentum moves weights without a gradient": "For a few steps after its "
-            "death, yes; then "
-            "the momentum has faded, and the weights stand still.",
+            "nor do its weights, so its output stays zero.",
+            "in both, since Adam's momentum moves weights without a gradient": "For a few steps after "
+            "its death, yes; then the momentum has faded, and the weights stand still.",
             "in neither: without a gradient nothing changes": "Its weights don't. But a unit's output "
-            "depends on its input, "
-            "too.",
+            "depends on its input, too.",
         },
     ),
     Choice(
@@ -87,19 +82,18 @@ QUESTIONS = (
         "Twenty layers with ReLU, and weights twice as large as He's. How does gradient / weight compare "
         "across the layers?",
         "about level over the layers, and enormous in all of them",
-        "A matrix's gradient is the product of what comes from the left, activations, and from the right, "
-        "errors. "
-        "Each doubles with every layer on its way; together, every place has the same number of doublings.",
+        "A matrix's gradient is the product of what comes from the left, activations, and from the "
+        "right, errors. Each doubles with every layer on its way; together, every place has the same "
+        "number of doublings.",
         {
-            "enormous in the first layers, moderate in the last": "The errors do double on their way back. "
-            "But the "
-            "activations that they meet were doubled on their way forward: fewer times in the first layers.",
+            "enormous in the first layers, moderate in the last": "The errors do double on their way "
+            "back. But the activations that they meet were doubled on their way forward: fewer times in "
+            "the first layers.",
             "moderate in the first layers, enormous in the last": "The activations double on their way "
-            "forward. But the "
-            "errors that they meet double on the way back: fewer times in the last layers.",
+            "forward. But the errors that they meet double on the way back: fewer times in the last "
+            "layers.",
             "about level, and twice as large as with He's weights": "A factor of 2 in each of twenty "
-            "layers multiplies: "
-            "2 to the power of 20 is a million.",
+            "layers multiplies: 2 to the power of 20 is a million.",
         },
     ),
 )
