@@ -612,7 +612,7 @@ for ax, table, title in ((axes[0], before, "before"), (axes[1], after, "after"))
     ax.set_title(title)
 
 # %% [markdown]
-# PyTorch draws the first weights evenly from an interval, hence the boxes. Training has given the boxes tails, most of
+# PyTorch draws the first weights evenly from an interval: that's the boxes. Training has given them tails, most of
 # all in the first layer. A histogram that hasn't changed at all belongs to a layer that hasn't learned; one that runs off
 # to both sides, to a training that is exploding.
 

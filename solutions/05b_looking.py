@@ -348,8 +348,8 @@ sns.despine()
 
 # %% [markdown]
 # With enough pictures, the map *is* better than chance, by a little. With 20, the interval reaches far to both sides of
-# zero, and whoever stops there gets the answer of the coin. There was nothing to explain. The lesson isn't about
-# deletion: **state how many pictures a claim rests on, with an interval, and don't explain what may be noise.**
+# zero: stop there, and chance picks your answer. There was nothing to explain. And the lesson isn't about deletion alone:
+# **state how many pictures a claim rests on, with an interval, and don't explain what may be noise.**
 #
 # ### Third test: make the network forget
 #

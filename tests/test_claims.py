@@ -24,7 +24,7 @@ from dl_course import (
     scratch,
 )
 from dl_course.data import Pictures
-from dl_course.models import surgery
+from dl_course.models import TinyResNet, surgery
 
 ROOMS = ("runtime", "images", "files", "metrics", "registry", "hooks", "data", "scratch", "models", "explain")
 ROOMS += ("evaluation", "deploy")
@@ -167,6 +167,19 @@ CASES = {
         (VALUE, lambda p: explain.gradcam(NET, X, "2")),
         (VALUE, lambda p: explain.gradcam(NET, X, "0", 2)),
         (VALUE, lambda p: explain.gradcam(NET, X, "0", [0])),
+    ],
+    "explain.noise.smoothgrad": [(VALUE, lambda p: explain.smoothgrad(NET, X, 2))],
+    "explain.attack.fgsm": [
+        (VALUE, lambda p: explain.fgsm(NET, X + 2, 0)),
+        (VALUE, lambda p: explain.fgsm(NET, X.clamp(0, 1), 2)),
+    ],
+    "explain.features.features": [
+        (VALUE, lambda p: explain.features(NET, X, ["7"])),
+        (VALUE, lambda p: explain.features(nn.Sequential(nn.Unflatten(1, (1, -1, 1))), X, ["0"])),
+    ],
+    "explain.maximise.maximise": [
+        (VALUE, lambda p: explain.maximise(TinyResNet(width=4), "7", 0, size=16, steps=1)),
+        (VALUE, lambda p: explain.maximise(TinyResNet(width=4), "fc", 10, size=16, steps=1)),
     ],
     "explain.maps.overlay": [
         (VALUE, lambda p: explain.overlay(X + 2, X[:, 0])),
