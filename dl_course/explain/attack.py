@@ -29,6 +29,5 @@ def fgsm(
     with at_rest(model, images) as x:
         x = x.clone().requires_grad_()
         scores = scores_of(model(x), len(x))
-        loss = F.cross_entropy(scores, classes(target, scores), reduction="sum")
-        slope = torch.autograd.grad(loss, x)[0]
+        slope = torch.autograd.grad(F.cross_entropy(scores, classes(target, scores), reduction="sum"), x)[0]
     return (x.detach() + epsilon * slope.sign()).clamp(*bounds)

@@ -16,12 +16,12 @@ from dl_course.explain.trust import (
     Method,
     mean_interval,
     pointing_game,
-    random_order,
     randomization_test,
     removal_areas,
 )
 
 TESTS = ("pointing", "deletion", "insertion", "forgetting")
+BETTER = torch.tensor([[-1.0], [1.0]])  # deletion's area is good when small, insertion's when large
 
 
 def edges(model: nn.Module, images: Tensor, target: Target = None, *, normalize: bool = True) -> Tensor:
@@ -31,8 +31,8 @@ def edges(model: nn.Module, images: Tensor, target: Target = None, *, normalize:
     """
     kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     gray = F.pad(images.detach().cpu().float().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    slopes = F.conv2d(gray, torch.stack([kernel, kernel.T])[:, None])
-    return ready(slopes.norm(dim=1), images, normalize, "edges")
+    slopes = F.conv2d(gray, torch.stack([kernel, kernel.T])[:, None]).norm(dim=1)
+    return ready(slopes, images, normalize, "edges")
 
 
 def compare_methods(
@@ -48,20 +48,27 @@ def compare_methods(
     picture compared with itself, above 0 is good; "forgetting", the rank correlation of the maps before and
     after the last layer is shuffled, near 0 is good. A last column has the number of pictures.
     """
-    chance = removal_areas(model, images, random_order(masks.shape, seed), target, steps=steps)
-    better = torch.tensor([[-1.0], [1.0]])  # deletion's area is good when small, insertion's when large
-    few = target if target is None or isinstance(target, int) else target[:forgetting]
+    dice = torch.rand(masks.shape, generator=torch.Generator().manual_seed(seed))
+    chance = removal_areas(model, images, dice, target, steps=steps)
     rows = {}
     for name, method in tqdm(methods.items(), disable=not progress, leave=False):
         maps = _in_parts(method, model, images, target)
-        gain = better * (removal_areas(model, images, maps, target, steps=steps) - chance)
+        gain = BETTER * (removal_areas(model, images, maps, target, steps=steps) - chance)
         forgot = randomization_test(
-            model, images[:forgetting], method, few, shuffles=shuffles, layers=1, seed=seed
+            model,
+            images[:forgetting],
+            method,
+            _part(target, 0, forgetting),
+            shuffles=shuffles,
+            layers=1,
+            seed=seed,
         )
         found = [_share(pointing_game(maps, masks).hits), *map(mean_interval, gain), forgot.iloc[0].tolist()]
         rows[name] = [*itertools.chain(*found), len(images)]
-    columns = [*itertools.product(TESTS, ("mean", "low", "high")), ("pictures", "")]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=pd.MultiIndex.from_tuples(columns))
+    columns = pd.MultiIndex.from_tuples(
+        [*itertools.product(TESTS, ("mean", "low", "high")), ("pictures", "")]
+    )
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def _share(hits: Tensor) -> tuple[float, float, float]:
@@ -70,13 +77,15 @@ def _share(hits: Tensor) -> tuple[float, float, float]:
 
 
 def _in_parts(method: Method, model: nn.Module, images: Tensor, target: Any) -> Tensor:
-    parts = range(0, len(images), 50)  # a method that keeps its graph would take gigabytes for all of them
-    chosen = [target if target is None or isinstance(target, int) else target[i : i + 50] for i in parts]
-    maps = [
-        method(model, images[i : i + 50], target=each, normalize=False)
-        for i, each in zip(parts, chosen, strict=True)
+    maps = [  # a method that keeps its graph would take gigabytes for all of them at once
+        method(model, images[i : i + 50], target=_part(target, i, i + 50), normalize=False)
+        for i in range(0, len(images), 50)
     ]
     joined = torch.cat(maps).cpu()[
         :, None
     ]  # signed, so that no places tie at zero; a layer's maps are coarse
     return F.interpolate(joined, images.shape[2:], mode="bilinear")[:, 0]
+
+
+def _part(target: Any, start: int, end: int) -> Any:
+    return target if target is None or isinstance(target, int) else target[start:end]

@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dl_course.explain.features import averaged
 from dl_course.explain.maps import at_rest
-from dl_course.hooks import watching
+from dl_course.models.features import averaged_outputs
 
 # How the colours of natural photographs vary together (ImageNet, from lucid): red and green go along.
-COLOURS = [[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]]
+COLOURS = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 
 
 def maximise(
@@ -30,36 +29,29 @@ def maximise(
     Raises ValueError for an unknown layer or channel.
     """
     dice = torch.Generator().manual_seed(seed)
-    shape = (3, size, size // 2 + 1, 2) if priors else (3, size, size)
-    numbers = (0.01 * torch.randn(shape, generator=dice)).requires_grad_()
-    optimizer = torch.optim.Adam([numbers], lr=rate)
+    shape = (size, size // 2 + 1, 2) if priors else (size, size)
+    numbers = (0.01 * torch.randn(3, *shape, generator=dice)).requires_grad_()
+    optimizer = torch.optim.Adam([numbers], lr=rate, maximize=True)
     with at_rest(model, numbers):
         for _ in range(steps):
-            picture = _from_spectrum(numbers, size) if priors else numbers.sigmoid()
-            loss = -_activation(model, layer, channel, _moved(picture, dice) if priors else picture)
-            (numbers.grad,) = torch.autograd.grad(loss, numbers)
+            picture = _moved(_from_spectrum(numbers, size), dice) if priors else numbers.sigmoid()
+            numbers.grad = torch.autograd.grad(_activation(model, layer, channel, picture), numbers)[0]
             optimizer.step()
     return (_from_spectrum(numbers, size) if priors else numbers.sigmoid()).detach()
 
 
 def _activation(model: nn.Module, layer: str, channel: int, picture: Tensor) -> Tensor:
-    seen: list[Tensor] = []
-    with watching(
-        model, lambda name, module, *call: seen.append(averaged(name, call[2]).clone()), layers=[layer]
-    ):
-        model(picture[None].to(next(model.parameters()).device))
-    if not 0 <= channel < seen[0].shape[1]:
-        raise ValueError(f"layer '{layer}' has the channels 0 to {seen[0].shape[1] - 1}; given {channel}")
-    return seen[0][0, channel]
+    given = averaged_outputs(model, picture[None], [layer])[layer]
+    if not 0 <= channel < given.shape[1]:
+        raise ValueError(f"layer '{layer}' has the channels 0 to {given.shape[1] - 1}; given {channel}")
+    return given[0, channel]
 
 
 def _from_spectrum(numbers: Tensor, size: int) -> Tensor:
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size))
     scaled = torch.view_as_complex(numbers) * (size / frequency.clamp(min=1 / size))
     decorrelated = torch.fft.irfft2(scaled, s=(size, size)) / 4
-    colours = torch.tensor(COLOURS)
-    colours = colours / colours.norm(dim=0).max()
-    return torch.einsum("rc,chw->rhw", colours, decorrelated).sigmoid()
+    return torch.einsum("rc,chw->rhw", COLOURS / COLOURS.norm(dim=0).max(), decorrelated).sigmoid()
 
 
 def _moved(picture: Tensor, dice: torch.Generator) -> Tensor:

@@ -27,6 +27,6 @@ def smoothgrad(
         total = torch.zeros_like(x)
         for _ in range(samples):
             shaken = (x + spread * torch.randn(x.shape, generator=dice).to(x)).requires_grad_()
-            score = scores_of(model(shaken), len(x)).gather(1, chosen).sum()
-            total += torch.autograd.grad(score, shaken)[0].abs()
+            scores = scores_of(model(shaken), len(x)).gather(1, chosen)
+            total += torch.autograd.grad(scores.sum(), shaken)[0].abs()
     return ready((total / samples).amax(1), images, normalize, "SmoothGrad")

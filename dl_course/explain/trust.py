@@ -1,7 +1,7 @@
 """May I believe the map? Tests that it can fail, each beside what guessing would reach."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -58,16 +58,12 @@ def deletion_insertion(
     """
     height, width = maps.shape[1:]
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
-    orders = {"map": maps, "random": random_order(maps.shape, seed)}
-    orders["centre"] = -(y**2 + x**2).expand(maps.shape)
-    areas = {name: removal_areas(model, images, order, target).mean(1) for name, order in orders.items()}
-    table = {name: area.tolist() for name, area in areas.items()}
+    dice = torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed))
+    orders = {"map": maps, "random": dice, "centre": -(y**2 + x**2).expand(maps.shape)}
+    table = {
+        name: removal_areas(model, images, order, target).mean(1).tolist() for name, order in orders.items()
+    }
     return pd.DataFrame.from_dict(table, orient="index", columns=["deletion", "insertion"])
-
-
-def random_order(shape: Sequence[int], seed: int = 0) -> Tensor:
-    """Return random numbers of a shape: maps that know nothing, beside which deletion and insertion count."""
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def removal_areas(
@@ -83,8 +79,8 @@ def removal_areas(
         blurred = gaussian_blur(images, min(height, width) // 16 * 2 + 1, min(height, width) / 32)
         rank = maps.to(images.device).flatten(1).argsort(descending=True).argsort().view(maps.shape)
         taken = [rank[:, None] < step / steps * height * width for step in range(steps + 1)]
-        ways = (torch.zeros_like(images), images), (images, blurred)
-        mixed = (new.where(share, old) for new, old in ways for share in taken)
+        changes = ((torch.zeros_like(images), images), (images, blurred))
+        mixed = (new.where(share, old) for new, old in changes for share in taken)
         scores = torch.stack([scores_of(model(x), len(x)) for x in mixed]).softmax(2)  # (2·17, N, classes)
     curves = scores.gather(2, chosen.expand(len(scores), -1, -1)).view(2, steps + 1, -1)
     return torch.trapezoid(curves.cpu(), dx=1 / steps, dim=1)
@@ -123,7 +119,7 @@ def randomization_test(
 def mean_interval(values: Any) -> tuple[float, float, float]:
     """Return the mean of values and the ends of its 95 % interval (t); NaN ends for a single value."""
     values = np.asarray(values, dtype=float)
-    middle, count = values.mean(), len(values)
+    middle, count = float(values.mean()), len(values)
     half = values.std(ddof=1) / count**0.5 * t.ppf(0.975, count - 1) if count > 1 else np.nan
     return middle, middle - half, middle + half
 

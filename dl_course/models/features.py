@@ -58,14 +58,15 @@ def _kept(path: Path, model: nn.Module, inputs: Tensor, names: Sequence[str]) ->
     try:
         return load_file(path)
     except (FileNotFoundError, SafetensorError):  # not there, or damaged
-        found = _run(model, inputs, names)
+        found = averaged_outputs(model, inputs, names)
     if is_writable(path.parent):
         with atomic(path) as part:
             save_file(found, part)
     return found
 
 
-def _run(model: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+def averaged_outputs(model: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return what the named layers give for inputs, (N, C) each, still in autograd's graph; or ValueError."""
     seen: dict[str, Tensor] = {}
 
     def leave(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:

@@ -35,7 +35,7 @@ def test_an_output_without_channels_is_refused_by_the_layers_name():
         def forward(self, x):
             return x.sum(), x
 
-    with pytest.raises(ValueError, match=r"layer '0' puts out tuple"):
+    with pytest.raises(ValueError, match=r"layer '0' gives tuple"):
         features(nn.Sequential(Odd()), torch.rand(2, 3), ["0"])
     with pytest.raises(ValueError, match="unknown layer 'satge1'; did you mean 'stage1'"):
         features(TinyResNet(width=4), torch.rand(1, 3, 16, 16), ["satge1"])
