@@ -25,6 +25,7 @@ _RUN = """async rules => (await axe.run(document, {runOnly: rules, resultTypes: 
 _SETTLED = """async () => {
   const late = () => [...document.querySelectorAll("pre, .cell_output > .output")].some(
     each => each.scrollWidth > each.clientWidth && each.tabIndex !== 0);
+  await new Promise(done => setTimeout(done, 400));
   for (let turn = 0; turn < 100 && late(); turn++) await new Promise(done => setTimeout(done, 50));
 }"""
 _WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"

@@ -100,7 +100,9 @@ def _sphinx(builder: str, source: Path, build: Path) -> Path:
     with patch_docutils(HERE), docutils_namespace():
         doctrees = build / f"doctrees-{source.name}"
         static = [HERE / "static", build / "static"] if builder == "html" else [HERE / "paper"]
-        given = {"html_static_path": [str(folder) for folder in static]}
+        given: dict[str, object] = {"html_static_path": [str(folder) for folder in static]}
+        if builder == "singlehtml":
+            given["html_css_files"] = ["paper.css"]
         app = Sphinx(source, HERE, out, doctrees, builder, given, status=None, warning=warnings)
         app.build()
     found = [line for line in re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).splitlines() if line.strip()]
