@@ -337,10 +337,10 @@ _ = ax.set(xlabel="channel of stage3", ylabel="")
 # One picture can mislead. So we measure a layer over *many*: the mean and the spread of each channel. Many pictures come
 # in batches, and storing all activations would take gigabytes. So each batch is reduced to a few numbers as it passes.
 #
-# **Exercise.** Write `channel_statistics`. The last batch may be shorter than the others.
+# **Exercise.** Write `layer_statistics`. The last batch may be shorter than the others.
 
 # %% tags=["exercise"]
-def channel_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
+def layer_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each channel, (C,) each, over all batches.
 
     batches: (N, C, H, W) each, where N may differ. The deviation divides by the count,
@@ -358,7 +358,7 @@ def channel_statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
     ### END SOLUTION
 
 # %% tags=["check"]
-check(channel_statistics)
+check(layer_statistics)
 
 # %% [markdown]
 # The course's `activation_statistics` does this for any layers, one row each: mean, spread, smallest, largest, and the

@@ -178,34 +178,34 @@ def test_the_share_of_dead_units_is_the_one_that_the_course_measures(seed):
         assert table["dead"] / table["units"] == pytest.approx(float(expected))
 
 
-# channel_statistics --------------------------------------------------------------------------------------
+# layer_statistics --------------------------------------------------------------------------------------
 
 
-@wrong("channel_statistics", "spreads don't average")
+@wrong("layer_statistics", "spreads don't average")
 def _(batches):
     means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
     return means, torch.stack([batch.std((0, 2, 3), correction=0) for batch in batches]).mean(0)
 
 
-@wrong("channel_statistics", "a mean and a spread of its own")
+@wrong("layer_statistics", "a mean and a spread of its own")
 def _(batches):
     numbers = torch.cat([batch.flatten() for batch in batches])
     return numbers.mean(), numbers.std(correction=0)
 
 
-@wrong("channel_statistics", "take its root")
+@wrong("layer_statistics", "take its root")
 def _(batches):
     x = torch.cat(batches)
     return x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
 
 
-@wrong("channel_statistics", "divide by N, not by N − 1")
+@wrong("layer_statistics", "divide by N, not by N − 1")
 def _(batches):
     x = torch.cat(batches)
     return x.mean((0, 2, 3)), x.std((0, 2, 3))
 
 
-@right("channel_statistics")
+@right("layer_statistics")
 def _(batches):
     total = squares = count = 0
     for batch in batches:
@@ -216,7 +216,7 @@ def _(batches):
     return mean, (squares / count - mean**2).sqrt()
 
 
-@right("channel_statistics")
+@right("layer_statistics")
 def _(batches):  # Chan, Golub and LeVeque: merge means and sums of squared differences
     count, mean, spread = 0, np.zeros(1), np.zeros(1)
     for batch in batches:
@@ -291,7 +291,7 @@ def _(model):
 
 # all -----------------------------------------------------------------------------------------------------
 
-NAMES = ("activation_of", "dead_share", "channel_statistics", "gradient_ratios")
+NAMES = ("activation_of", "dead_share", "layer_statistics", "gradient_ratios")
 
 
 @pytest.mark.parametrize("name", NAMES)

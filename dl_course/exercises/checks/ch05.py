@@ -125,10 +125,10 @@ def _statistics(batches: Sequence[Tensor], slip: str = "") -> tuple[Tensor, Tens
     return mean, variance if slip == "variance" else variance.sqrt()
 
 
-class ChannelStatistics(Exercise):
+class LayerStatistics(Exercise):
     """Mean and spread of each channel, batch by batch."""
 
-    name = "channel_statistics"
+    name = "layer_statistics"
     not_allowed = ("activation_statistics", "dl_course.diagnostics", "cat")
     hints = (
         "Keep three things: how many numbers each channel has had, their sum, and the sum of their squares.",

@@ -53,7 +53,7 @@ def dead_share(answer: Any, case: Case) -> Outputs:
 
 
 @probe
-def channel_statistics(answer: Any, case: Case) -> Outputs:
+def layer_statistics(answer: Any, case: Case) -> Outputs:
     mean, std = answer([torch.from_numpy(batch) for batch in case["batches"]])
     return {"mean": plain(mean), "std": plain(std)}
 
