@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import os
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -45,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub = verb(data, "List the data sets and which of them are here; download those that are named.")
     sub.add_argument("names", nargs="*", metavar="NAME", help="a data set, such as mnist")
+    sub = verb(checkup, "Look for what is wrong with a training set-up; exit status 1 if anything is.")
+    sub.add_argument("target", metavar="MODULE:FUNCTION", help="returns a dict of checkup's arguments")
+    sub.add_argument(
+        "--format", default="text", choices=("text", "json", "sarif"), help="of the report (text)"
+    )
     sub = verb(progress, "Show which exercises you have passed, and what is next.")
     sub.add_argument("chapter", nargs="?", help="a chapter's number, such as 01")
     sub = verb(
@@ -142,6 +149,29 @@ def data(options: argparse.Namespace) -> int:
         for name, state, what in zip(table.index, table["state"], table["what"], strict=True):
             print(f"{name:<{width}}  {state:<16}  {what}")
     return 0
+
+
+def checkup(options: argparse.Namespace) -> int:
+    """Print what is wrong: 0 for nothing, 1 for a warning or an error, 2 where it could not be judged."""
+    from dl_course.diagnostics import checkup as look
+
+    accepted = inspect.signature(look)
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = pkgutil.resolve_name(options.target)
+        given = accepted.bind(**function()).arguments
+    except Exception as error:  # of a stranger's module: it is not a finding
+        form = f"MODULE:FUNCTION, a function that returns a dict of {', '.join(accepted.parameters)}"
+        why = f"given '{options.target}': {type(error).__name__}: {error}"
+        print(f"dl-course: {why}; expected {form}, such as train:parts", file=sys.stderr)
+        return 2
+    report = look(**given)
+    file = os.path.relpath(inspect.getsourcefile(function) or "")
+    print({"text": repr(report), "json": report.to_json(), "sarif": report.to_sarif(file)}[options.format])
+    if report.healthy and report.unread:
+        print(f"dl-course: not judged: {report.unread}", file=sys.stderr)
+        return 2
+    return 0 if report.healthy else 1
 
 
 def progress(options: argparse.Namespace) -> int:

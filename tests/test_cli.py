@@ -162,3 +162,62 @@ def test_data_lists_what_is_here_and_says_what_is_not_to_be_had(capsys, tmp_path
     assert "By hand" in capsys.readouterr().err
     assert main(["data", "digitz"]) == 1
     assert "did you mean 'digits'" in capsys.readouterr().err
+
+
+PARTS = """
+import torch
+from torch import nn
+
+dice = torch.Generator().manual_seed(0)
+x, y = torch.randn(64, 6, generator=dice), torch.randint(2, (64,), generator=dice)
+x[:, 0] += 2 * y
+
+def parts():
+    torch.manual_seed(0)
+    batches = [(x[i : i + 16], y[i : i + 16] + OFFSET) for i in range(0, 64, 16)]
+    return dict(model=nn.Linear(6, 2), train_loader=batches, loss_fn=nn.CrossEntropyLoss())
+
+def misspelt():
+    return parts() | {"optimiser": None}
+
+def raising():
+    raise KeyError("no such column")
+
+def unreadable():
+    return parts() | {"train_loader": 7}
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Two modules of a stranger's project, one of them with labels beyond the outputs."""
+    for name, offset in (("good_parts", 0), ("bad_parts", 2)):
+        (tmp_path / f"{name}.py").write_text(PARTS.replace("OFFSET", str(offset)), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("good_parts", None), sys.modules.pop("bad_parts", None)
+
+
+def test_checkup_ends_with_status_0_for_a_healthy_set_up_and_1_for_a_fault(project, capsys):
+    assert main(["checkup", "good_parts:parts"]) == 0
+    assert "nothing found" in capsys.readouterr().out
+    assert main(["checkup", "bad_parts:parts", "--format", "sarif"]) == 1
+    first = json.loads(capsys.readouterr().out)["runs"][0]["results"][0]
+    assert first["ruleId"] == "labels-out-of-range"
+    assert first["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "bad_parts.py"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("parts", "given 'parts': ModuleNotFoundError"),
+        ("good_parts:party", "no attribute 'party'"),
+        ("good_parts:misspelt", "unexpected keyword argument 'optimiser'; expected MODULE:FUNCTION"),
+        ("good_parts:raising", "KeyError: 'no such column'"),
+        ("good_parts:unreadable", "not judged: train_loader raised TypeError"),
+    ],
+)
+def test_checkup_ends_with_status_2_where_it_could_not_judge(project, capsys, target, said):
+    assert main(["checkup", target]) == 2
+    assert said in capsys.readouterr().err

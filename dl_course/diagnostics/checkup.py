@@ -42,7 +42,17 @@ def checkup(
             evidence.notes.append(
                 f"could not be put back, had it been used: {', '.join(sorted(reached.lost))}"
             )
-        return replace(judged(CHECKS, evidence), notes=tuple(evidence.notes))
+        report = judged(CHECKS, evidence)
+        return replace(report, notes=tuple(evidence.notes), measured=_measured(evidence))
+
+
+def _measured(evidence: Evidence) -> dict[str, Any]:
+    """Return what the rules have measured already, by the panel that draws it; nothing is run for it."""
+    made = vars(evidence)
+    found = {"gradients": made.get("flow"), "layers": made.get("spreads"), "labels": made.get("labels")}
+    if evidence.trial.cache_info().currsize:
+        found["trial"] = evidence.trial(1.0)[0]
+    return {name: each for name, each in found.items() if each is not None and len(each)}
 
 
 def diagnose_history(history: Any) -> Report:

@@ -1,15 +1,13 @@
-"""What a rule says, what a report says, and which faults bring others with them."""
+"""What makes a function a rule, which faults bring others with them, and how a report comes of it."""
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
-from html import escape
 from typing import Any
 
-import pandas as pd
+from dl_course.diagnostics.rules.report import SEVERITIES, Finding, Report
 
-SEVERITIES = ("error", "warning", "info")
 Found = (
     tuple[Any, Any] | str | bool | None
 )  # (where, the evidence) or the evidence; nothing where it is false
@@ -69,68 +67,6 @@ CONSEQUENCES = {
     "unstable-training": "overfitting underfitting plateau",
     "plateau": "underfitting",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A fault of the vocabulary, how bad, where, the number measured and its limit, and what to do.
-
-    severity: "error", "warning" or "info" · where: a layer, parameter, class or epoch, or None · because: the
-    fault in the same report that brings this one with it; None for a cause.
-    """
-
-    fault: str
-    severity: str
-    where: str | None
-    evidence: str
-    advice: str
-    because: str | None = None
-
-    def __repr__(self) -> str:
-        head = f"{self.severity}: {self.fault}" + f" at {self.where}" * bool(self.where)
-        if self.because:
-            return f"{head}, because of {self.because}: {self.evidence}"
-        return f"{head}\n    found: {self.evidence}\n    to do: {self.advice}"
-
-
-@dataclass(frozen=True, repr=False)
-class Report:
-    """What was found: causes before their consequences, the worst first; goes round in that order.
-
-    skipped: {fault: why its rule could not run} · notes: what happened to the loaders.
-    """
-
-    findings: tuple[Finding, ...]
-    skipped: dict[str, str]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def faults(self) -> set[str]:
-        """The names of all that was found, consequences and "info" too."""
-        return {finding.fault for finding in self.findings}
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a row a finding."""
-        return pd.DataFrame([vars(each) for each in self.findings], columns=[*Finding.__dataclass_fields__])
-
-    def __iter__(self) -> Iterator[Finding]:
-        return iter(self.findings)
-
-    def __len__(self) -> int:
-        return len(self.findings)
-
-    def _rest(self) -> list[str]:
-        whys = dict.fromkeys(self.skipped.values())
-        missed = [f"{', '.join(f for f in self.skipped if self.skipped[f] == why)}: {why}" for why in whys]
-        found = [] if self.findings else ["nothing found"]
-        return [*found, *self.notes, *(f"not looked for: {each}" for each in missed)]
-
-    def __repr__(self) -> str:
-        return "\n".join([*map(repr, self.findings), *self._rest()])
-
-    def _repr_html_(self) -> str:
-        table = self.to_frame().to_html(index=False, na_rep="") if self.findings else ""
-        return table + "".join(f"<p>{escape(line)}</p>" for line in self._rest())
 
 
 class Skip(Exception):
