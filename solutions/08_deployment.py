@@ -347,7 +347,7 @@ def status_for(body: bytes, most_bytes: int, most_pixels: int) -> int:
     """Return what a request with this body gets: 200, or why it is refused.
 
     413: more than most_bytes, or width * height is more than most_pixels (nothing unpacked).
-    415: no picture that Pillow knows. 400: a picture, but cut off or broken.
+    415: Pillow can't open it. 400: it opens, and can't be unpacked: cut off or damaged.
     """
     from PIL import Image
 
@@ -355,16 +355,16 @@ def status_for(body: bytes, most_bytes: int, most_pixels: int) -> int:
     if len(body) > most_bytes:
         return 413
     try:
-        picture = Image.open(BytesIO(body))  # reads the header alone
+        picture = Image.open(BytesIO(body))  # reads only the header
     except Image.DecompressionBombError:
         return 413
-    except OSError:
+    except Exception:
         return 415
     if picture.width * picture.height > most_pixels:
         return 413
     try:
         picture.load()  # unpacks
-    except OSError:
+    except Exception:  # OSError, SyntaxError, ValueError … : each decoder has its own
         return 400
     return 200
     ### END SOLUTION

@@ -183,20 +183,21 @@ class DriftPValue(Exercise):
 def _status(body: bytes, most_bytes: int, most_pixels: int, slip: str = "") -> int:
     if len(body) > most_bytes - (slip == "edge") and slip != "any length":
         return 413
+    caught = OSError if slip == "narrow" else Exception
     try:
         picture = Image.open(BytesIO(body))
         if picture.width * picture.height > most_pixels and slip not in ("decode first", "any size"):
             return 413
     except Image.DecompressionBombError:
         return 415 if slip == "bomb" else 413
-    except OSError:
+    except caught:
         if slip == "crash":
             raise
         return 400 if slip == "always 400" else 415
     try:
         if slip != "header":
             picture.load()
-    except (OSError, SyntaxError):
+    except caught:
         return 415 if slip == "always 415" else 400
     return 413 if slip == "decode first" and picture.width * picture.height > most_pixels else 200
 
@@ -206,29 +207,31 @@ class StatusFor(Exercise):
 
     name = "status_for"
     hints = (
-        "First the length, `len(body)`: that costs nothing. Then `Image.open(BytesIO(body))`.",
-        "`Image.open` reads the header alone: `width` and `height` are known, and nothing is unpacked yet.",
-        "`open` raises Image.DecompressionBombError for a giant, OSError (a kind of it) for no picture.",
-        "`picture.load()` unpacks. Only then does a picture that was cut off raise OSError.",
+        "Start with the length, `len(body)`, which costs nothing. Then `Image.open(BytesIO(body))`.",
+        "`Image.open` reads only the header: `width` and `height` are known, and nothing is unpacked yet.",
+        "`open` raises Image.DecompressionBombError for a giant. Any other exception means 415.",
+        "`picture.load()` unpacks. A damaged picture makes it fail in many ways: `except Exception`, 400.",
     )
     reference = staticmethod(_status)
     slips: ClassVar = {
-        "any length": "a body of too many bytes is refused, 413, before anything looks at it",
-        "edge": "a body of just as many bytes as are allowed is fine",
-        "any size": "a picture may be small as a file and huge unpacked: look at width × height",
+        "any length": "refuse a body of too many bytes, 413, before anything looks inside",
+        "edge": "a body of exactly as many bytes as allowed is fine",
+        "any size": "a small file can be huge once unpacked: look at width × height",
         "decode first": "you unpack before you look at the size: that is what a bomb waits for",
-        "bomb": "Pillow itself refuses a giant by Image.DecompressionBombError: that is too large, 413",
-        "crash": "what is no picture at all makes your code raise: a service answers 415",
-        "always 400": "what is no picture at all is 415, unsupported media type",
-        "always 415": "a picture that was cut off is one, but broken: 400",
-        "header": "only the header was read; that a picture was cut off is seen when it is unpacked, load()",
+        "bomb": "Pillow refuses a giant with Image.DecompressionBombError: that means too large, 413",
+        "crash": "your code raises on a body that is no picture at all: a service answers 415",
+        "always 400": "a body that is no picture at all gets 415, unsupported media type",
+        "always 415": "a damaged picture is still a picture, only broken: 400",
+        "header": "you read only the header; damage further on shows when the picture is unpacked, load()",
+        "narrow": "damaged files also raise SyntaxError, ValueError or TypeError: catch Exception",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         side = draw(rng, 20, 40)
         most_pixels = draw(rng, 5_000, 9_000)
-        good = _png(rng.integers(0, 256, (side, side + 3), np.uint8))
-        many = _png(np.zeros((side, most_pixels // side + draw(rng, 1, 9)), np.uint8))
+        pixels = rng.integers(0, 256, (side, side + 3), np.uint8)
+        good = _file(pixels)
+        many = _file(np.zeros((side, most_pixels // side + draw(rng, 1, 9)), np.uint8))
         kinds = {
             "a picture": (good, len(good) + draw(rng, 1, 99)),
             "as many bytes as allowed": (good, len(good)),
@@ -240,14 +243,32 @@ class StatusFor(Exercise):
             "a bomb": (_claims(draw(rng, 3_000, 5_000)), 9_000),
             "a giant": (_claims(draw(rng, 50_000, 60_000)), 9_000),
         }
+        kinds |= {f"a damaged {kind}": (body, 9_000) for kind, body in _damaged(pixels).items()}
         for about, (body, most_bytes) in kinds.items():
             case = {"about": about, "most_bytes": most_bytes, "most_pixels": most_pixels}
             yield case | {"body": np.frombuffer(body, np.uint8)}
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    Image.fromarray(pixels).save(file := BytesIO(), "png")
+def _file(pixels: np.ndarray, kind: str = "png") -> bytes:
+    Image.fromarray(pixels).save(file := BytesIO(), kind)
     return file.getvalue()
+
+
+def _damaged(pixels: np.ndarray) -> dict[str, bytes]:
+    """Return files that Pillow fails to read in ways that aren't OSErrors."""
+    png = bytearray(_file(pixels))
+    png[33:37] = struct.pack(">I", 20)  # the length of the pixels' chunk; what follows is no chunk:
+    png[69:73] = b"\xff" * 4  # SyntaxError in load
+    bmp = bytearray(_file(pixels, "bmp"))
+    bmp[46] = 7  # the number of colours in the palette: ValueError in load
+    header, size, most, content = _file(pixels, "ppm").split(b"\n", 3)
+    wide = b"\n".join((header, size, b"65535", content))  # two bytes a pixel promised: ValueError in load
+    unsized = b"\n".join((header, b"x" + size, most, content))  # ValueError in open
+    tiff = bytearray(_file(pixels, "tiff"))
+    place = tiff.index(struct.pack("<HH", 273, 4))  # where the strips begin, told as text: TypeError in load
+    tiff[place + 2] = 2
+    found = {"PNG": png, "BMP": bmp, "PGM": wide, "PGM without a size": unsized, "TIFF": tiff}
+    return {kind: bytes(body) for kind, body in found.items()}
 
 
 def _claims(side: int) -> bytes:
