@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 07 · Experiments: from one run to an answer you can defend
 #
-# "Augmentation helps." "The wider network is better." How do you know? Mostly somebody trained twice, once in each
-# way, and the larger number won. In this chapter you learn why that is no answer yet, and what is one: runs that
-# anybody can repeat, several seeds instead of one, and a comparison that says how far it could be luck. Then the
-# machine may search by itself, while you sleep.
+# "Augmentation helps." "The wider network is better." How do you know? Usually somebody trained once each way, and the
+# larger number won. In this chapter you learn why that isn't an answer yet, and what would be: runs that anybody can
+# repeat, several seeds instead of one, and a comparison that says how much of it could be luck. Then the machine
+# searches for you while you sleep.
 #
 # **You will be able to**
 # - write a training down as a file, change it from the command line, and repeat it to the last bit
 # - say how much of a difference between two settings is noise
-# - search with Optuna, stop what is hopeless, and go on after a crash
+# - search with Optuna, stop hopeless trials, and continue after a crash
 # - train with several processes and get the result of one; find out what a training waits for
 #
 # **Time:** 90 minutes. **You need:** chapters 01 to 04.
@@ -17,9 +17,9 @@
 # %% [markdown]
 # ## 1. A training is a list of decisions
 #
-# Which data, which network, which learning rate, how many epochs, which seed? In a notebook these decisions are
-# scattered over its cells. You change one, run half of the cells again, and an hour later nobody can say what the
-# best number was made with. So let's collect them in one place.
+# Which data, which network, which learning rate, how many epochs, which seed? In a notebook, these decisions are
+# scattered over many cells. You change one, rerun half of the cells, and an hour later nobody can say which settings
+# gave the best number. So let's collect them in one place.
 
 # %%
 import copy
@@ -39,14 +39,14 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from dl_course import check, hint, progress, solution
+from dl_course import ask, check, hint, progress, solution
 
 sns.set_theme(style="white", palette="colorblind")
 
 # %% [markdown]
-# That place is a **config**: a small text file, in a format called YAML. Here is ours. It is made for a page that
-# should be quick: two fifths of the digits' training pictures to learn from, three tenths to judge by, and a small
-# network. (On so little work a graphics card would only lose time, hence `cpu`.)
+# That place is a **config**: a small text file, in a format called YAML. Here is ours. It is small, to keep this
+# chapter quick: two fifths of the digits' training pictures to learn from, three tenths to judge by, and a small
+# network. (With so little work, a graphics card would only lose time, so we ask for the `cpu`.)
 
 # %%
 folder = Path(tempfile.mkdtemp())
@@ -63,8 +63,8 @@ training:
 _ = (folder / "small.yaml").write_text(text)
 
 # %% [markdown]
-# What isn't written there has a default value. `load_config` fills it in, and gives a *dataclass*: plain Python
-# objects with named fields. Look at how much the training needs to know.
+# Everything that isn't written there has a default value. `load_config` fills it in and returns a *dataclass*: a plain
+# Python object with named fields. Look how much the training needs to know.
 
 # %%
 from dataclasses import asdict
@@ -77,9 +77,9 @@ pd.Series(asdict(experiment.training), name="training").to_frame()
 # %% [markdown]
 # ### A config should be strict
 #
-# The most expensive mistake in a config is a misspelled name. A generous program skips what it doesn't know, trains
-# all night with the default, and you learn that your setting "makes no difference". So everything is checked before
-# the first step. Three mistakes, one at a time:
+# The most expensive mistake in a config is a misspelled name. A lenient program ignores a name it doesn't know, trains
+# all night with the default, and tells you that your setting "makes no difference". So everything is checked before
+# the first step. Here are three mistakes, one at a time:
 
 # %%
 mistakes = {"epochs": "epohcs", "learning_rate: 0.01": "learning_rate: fast"}
@@ -91,15 +91,15 @@ for right, wrong in (mistakes | {"batch_size: 32": "batch_size: 0"}).items():
         print(str(error).replace(f"{folder}/", ""))
 
 # %% [markdown]
-# A name, a type and a value, each refused with its line. That costs a second now, or a night later.
+# A name, a type and a value, each refused, with its line number. That costs you a second now instead of a night.
 #
-# ### The same, but for one thing
+# ### The same, with one change
 #
-# Nobody writes a new file to try five epochs instead of three. One overrides: the file, *but with*
-# `training.epochs=5`. The name is the way down through the sections, and on a command line every value comes as text.
+# Nobody writes a new file to try five epochs instead of three. You override a value: the same file, *but with*
+# `training.epochs=5`. The name is the path down through the sections, and on a command line every value is text.
 #
-# **Exercise.** Write `override`. Four things can go wrong in silence. The original changes, too. The section's other
-# values get lost. A misspelled name is added as a new one. And `"false"` becomes `True`.
+# **Exercise.** Write `override`. Four things can go wrong silently: the original changes, too; the section's other
+# values get lost; a misspelled name is added as a new one; and `"false"` becomes `True`.
 
 # %% tags=["exercise"]
 def override(config: dict, changes: dict[str, str]) -> dict:
@@ -126,15 +126,15 @@ def override(config: dict, changes: dict[str, str]) -> dict:
 check(override)
 
 # %% [markdown]
-# The course's `changed` does it with a whole experiment, and checks the values again. So does the command line, where
-# most trainings are started: no notebook has to be open, and it runs on any machine.
+# The course's `changed` does this for a whole experiment and checks the values again. So does the command line, where
+# most trainings are started: it needs no open notebook, and works on any machine.
 #
 # ```sh
 # dl-course train --config small.yaml --training.epochs 2
 # ```
 #
-# The next cell does what that line does. (`main` is the function behind the command. A notebook has all of PyTorch
-# loaded; a program of its own would load it again first, for some seconds.)
+# The next cell does what that line does. (`main` is the function behind the command. This notebook has PyTorch loaded
+# already; a separate program would spend some seconds on loading it again.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.cli import main
@@ -145,8 +145,8 @@ _ = main(["train", *options, "--training.epochs", "2"])
 # %% [markdown]
 # ## 2. What a run leaves behind
 #
-# A number without its origin is worth nothing next month. So each run gets a folder of its own, never one that is
-# there already, and leaves in it all that is needed to know what was done, and to do it again.
+# A number without its origin is worth nothing next month. So each run gets a new folder of its own, and leaves in it
+# everything you need to know what was done, and to do it again.
 
 # %%
 from dl_course.experiments import Run, changed, train
@@ -161,8 +161,8 @@ print(run.folder.name, sorted(path.name for path in run.folder.iterdir()))
 # - `best.pt` and `latest.pt`: the weights, of the best epoch and of the last
 # - `metrics.json`: how it ended
 #
-# "Which data" is more than a name, for a file of that name may change. A **checksum** is a fingerprint of all
-# pictures and labels: one pixel changes, and it is another.
+# "Which data" takes more than a name, because the contents behind a name can change. A **checksum** is a fingerprint of
+# all pictures and labels: change one pixel, and the checksum is a different one.
 
 # %% tags=["nbval-ignore-output"]
 made_of = run.about
@@ -171,8 +171,33 @@ print("pictures to learn from, and to judge by:", made_of["data"]["pictures"])
 print("checksum:", made_of["data"]["sha256"][:16], "…")
 
 # %% [markdown]
-# Can the run be repeated? That is easily claimed. Let's do it: the same file once more, and then compare not the
-# accuracies but all the weights, bit by bit.
+# ### Data have versions, too
+#
+# A checksum tells you *that* the data changed. To get the old data back, somebody must have kept them. Git keeps text,
+# and chokes on gigabytes of pictures. **DVC** (data version control) works beside git: the pictures go to a store,
+# which may be a disk, a server or a cloud bucket, and git keeps a small text file with their checksum.
+#
+# ```sh
+# git init && dvc init                 # once
+# dvc remote add -d store /mnt/store   # once
+# dvc add pictures                     # writes pictures.dvc: checksum, size, number of files
+# git add pictures.dvc .gitignore .dvc/config && git commit -m "Pictures of March"
+# dvc push                             # copies the pictures to the store
+# ```
+#
+# From then on, a commit fixes the code *and* the data. To go back to March, or to set up another machine:
+#
+# ```sh
+# git checkout <commit> && dvc pull    # fetches the pictures that this commit names
+# ```
+#
+# Without any such tool, two habits get you most of the way: never change a data set in place, but give it a new folder
+# (`pictures-2026-03`); and write its checksum into every run, as ours do.
+#
+# ### Can it be repeated?
+#
+# It is easy to claim that a run can be repeated. Let's try: the same file once more. Then we compare all the weights,
+# bit by bit, and not just the accuracies.
 
 # %%
 again = train(experiment, folder / "twice", progress=False)
@@ -181,21 +206,24 @@ print("folders:", run.folder.name, "and", again.folder.name)
 print("the same weights:", all(torch.equal(first[name], second[name]) for name in first))
 
 # %% [markdown]
-# On one machine and a CPU it is the same to the last bit. (On a graphics card, or with another version of PyTorch,
-# sums may be added up in another order, and the last digits differ.) Whoever doubts your number can have it again.
-# And if a run differs one day, you know that something has changed: the code, the data, or the versions, all of which
-# you can look up.
+# On one machine's CPU, the two are the same to the last bit. (On a graphics card, or with another version of PyTorch,
+# sums may be added up in another order, and the last digits differ.) Anyone who doubts your number can reproduce it.
+# And if a run comes out differently one day, you know that something has changed: the code, the data or the versions,
+# all of which you can look up.
 #
-# Watching many runs over weeks is called **tracking**. Start TensorBoard on the folder above them all, and every run
-# is a line in the same picture: `tensorboard --logdir runs`. Services such as Weights & Biases do the same on a
-# website, for a whole team; chapter 04 has the callback for it.
+# Keeping an eye on many runs over weeks is called **tracking**. Start TensorBoard on the folder that holds them all,
+# `tensorboard --logdir runs`, and every run is a line in the same figure. Services such as Weights & Biases do the same
+# on a website, for a whole team; chapter 04 has the callback for it.
 
 # %% [markdown]
 # ## 3. The same training, five times
 #
-# One decision we haven't talked about: the seed. It is among the defaults. It decides the first weights, the order of
-# the pictures, what dropout switches off. It has no meaning. 0 isn't better than 1. So what happens if *only* the
-# seed changes?
+# There is one decision we haven't talked about: the seed. It is among the defaults. It determines the first weights,
+# the order of the pictures, and what dropout switches off. It has no meaning: 0 isn't better than 1. So what happens if
+# *only* the seed changes?
+
+# %%
+ask("07-single-run")
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.experiments import figures, run_table
@@ -210,11 +238,11 @@ plain = several("plain", {})
 run_table(plain)[["training.seed", "val_accuracy", "val_loss"]].round(4)
 
 # %% [markdown]
-# Same data, same network, same settings, and five accuracies. Suppose each row were an idea of yours. You'd praise
-# the best one, and drop the worst.
+# Same data, same network, same settings, and yet the accuracies differ. If each row were an idea of yours, you'd praise
+# the best one and drop the worst.
 #
-# Now a real idea: the learning rate falls to zero by a schedule, so leave that out, and keep it constant. Is it
-# worse? Both settings five times:
+# Now a real idea. Our schedule lets the learning rate fall to zero. Leave the schedule out and keep the rate constant:
+# is that worse? Here are both settings, five seeds each:
 
 # %% tags=["nbval-ignore-output"] alt="Two rows of five dots, one row a setting, with a bar at the mean of each row"
 from dl_course.experiments import draw_seeds
@@ -224,8 +252,8 @@ _ = draw_seeds(figures(plain + constant))
 sns.despine()
 
 # %% [markdown]
-# A dot is a run, a bar a mean. Whoever runs each setting once picks one dot of each row, and doesn't know which. How
-# often would they find the constant rate at least as good?
+# A dot is a run, a bar is a mean. If you run each setting once, you pick one dot from each row, without knowing which.
+# How often would you find the constant rate at least as good?
 
 # %% tags=["nbval-ignore-output"]
 def scores(runs, metric="val_accuracy"):
@@ -239,17 +267,17 @@ print(f"constant is at least as good in {pairs.double().mean():.0%} of all pairs
 # %% [markdown]
 # ### How large is the noise?
 #
-# Take the runs of *one* setting: what differs between them is noise. Its size is their standard deviation. But five
-# runs are few to measure a deviation by. If there are several settings, and chance disturbs all of them about alike,
-# they can help each other: subtract from every run the mean of its own setting, and measure what is left over all of
-# them.
+# Take the runs of *one* setting: the differences between them are noise. Its size is their standard deviation. But
+# five runs are not many to estimate a standard deviation from. If there are several settings, and chance affects all
+# of them to about the same degree, they can share the work: subtract from every run the mean of its own setting, and
+# measure what is left over all runs together.
 #
 # $$ s = \sqrt{\frac{\sum_i \sum_k \left(x_{ik} - \bar{x}_i\right)^2}{\sum_i \left(n_i - 1\right)}} $$
 #
-# Setting $i$ has $n_i$ runs. Below stands $n_i - 1$, because one run of each setting is used up by its mean. It is
-# called the *pooled* standard deviation.
+# Setting $i$ has $n_i$ runs. The denominator has $n_i - 1$ because estimating the setting's mean uses up one *degree of
+# freedom*: of $n_i$ deviations from their own mean, only $n_i - 1$ are free. This is the *pooled* standard deviation.
 #
-# **Exercise.** Write `seed_noise`. Mind that settings may have different numbers of runs, some of them a single one.
+# **Exercise.** Write `seed_noise`. Settings may have different numbers of runs, and some only a single one.
 
 # %% tags=["exercise"]
 def seed_noise(scores: list[Tensor]) -> Tensor:
@@ -267,24 +295,28 @@ def seed_noise(scores: list[Tensor]) -> Tensor:
 check(seed_noise)
 
 # %% [markdown]
-# Now we can spot the noise. Two single runs of the *same* setting differ by up to $1.96\sqrt{2}\,s$ in 95 of 100
-# cases. Whatever is smaller than that, two single runs can't tell.
+# Now we can spot the noise. If it is roughly normal, two single runs of the *same* setting differ by less than
+# $t\sqrt{2}\,s$ in 95 of 100 cases; two single runs can't show a difference smaller than that. With hundreds of runs,
+# the factor $t$ would be the well-known 1.96. Ours is larger, because ten runs of two settings leave eight degrees of
+# freedom, so $s$ itself is uncertain.
 
 # %% tags=["nbval-ignore-output"]
 noise = seed_noise([a, b]).item()
-visible = 1.96 * 2**0.5 * noise
-print(f"noise of a run: {noise:.2%}; two single runs differ by luck up to {visible:.2%}")
+factor = stats.t.ppf(0.975, len(a) + len(b) - 2)
+visible = factor * 2**0.5 * noise
+print(f"noise of a run: {noise:.2%}; t = {factor:.2f}")
+print(f"two single runs differ by luck up to {visible:.2%}")
 print(f"the means differ by {(b.mean() - a.mean()).item():+.2%}")
 
 # %% [markdown]
-# How many results that you have read were single runs, and smaller than such a band?
+# How many of the improvements you have read about came from single runs, and were smaller than that?
 
 # %% [markdown]
 # ## 4. Two settings, honestly compared
 #
-# More seeds make a mean surer. And there is a second trick: **pairs**. Runs of the same seed have something in
-# common: the same order of the pictures, the same augmentation, where the networks are alike even the same first
-# weights. So compare seed by seed. What both owe to a lucky seed drops out of the difference.
+# More seeds make a mean more certain. And there is a second trick: **pairs**. Runs with the same seed have something in
+# common: the same order of the pictures, and, where the networks are the same, even the same first weights. If a lucky
+# seed lifts both runs of a pair, the luck drops out of their difference. So compare seed by seed.
 
 # %% tags=["nbval-ignore-output"] alt="Five lines, one for each seed, from the accuracy with the schedule on the left to that without on the right"
 figure, ax = plt.subplots(figsize=(4.5, 3), layout="constrained")
@@ -295,14 +327,19 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# Every line is a difference $d$. Of $n$ of them we know the mean $\bar{d}$, and their standard deviation $s_d$. The
-# mean itself is surer than a single one, by the root of $n$. So an interval that holds the true difference in 95 of
-# 100 experiments is
+# Every line is a difference $d$. The $n$ differences have a mean $\bar{d}$ and a standard deviation $s_d$. Their mean
+# varies less than a single difference does, by a factor of $\sqrt{n}$. If the differences are roughly normal, an
+# interval that contains the true mean difference in 95 of 100 experiments is
 #
 # $$ \bar{d} \;\pm\; t_{0.975,\,n-1} \cdot \frac{s_d}{\sqrt{n}} $$
 #
-# With hundreds of seeds the factor $t$ would be the well-known 1.96. With few it must be larger, because $s_d$ itself
-# is uncertain. See what few seeds cost:
+# The factor $t$ is the one from above, now with $n - 1$ degrees of freedom. The fewer seeds, the larger it is.
+
+# %%
+ask("07-third-seed")
+
+# %% [markdown]
+# Here is what few seeds cost:
 
 # %%
 seeds = [2, 3, 4, 5, 10, 30, 300]
@@ -311,10 +348,10 @@ factors["half the interval, in s"] = factors["factor t"] / np.sqrt(seeds)
 pd.DataFrame(factors, index=pd.Index(seeds, name="seeds")).T.round(2)
 
 # %% [markdown]
-# Two seeds say next to nothing, and the third is the best bargain of this chapter. Later ones bring less and less.
+# Two seeds say next to nothing, and the third is the best bargain of this chapter. Further seeds bring less and less.
 #
 # **Exercise.** Write `paired_difference`. `stats.t.ppf(0.975, n - 1)` is the factor. Beware of NumPy's `std`, which
-# divides by $n$; torch's divides by $n - 1$, as it should be here.
+# divides by $n$; torch's divides by $n - 1$, which is what you need here.
 
 # %% tags=["exercise"]
 def paired_difference(a: Tensor, b: Tensor) -> tuple[float, float, float]:
@@ -333,7 +370,8 @@ def paired_difference(a: Tensor, b: Tensor) -> tuple[float, float, float]:
 check(paired_difference)
 
 # %% [markdown]
-# The course's `compare` finds the pairs by itself, and says in words what the interval means. Are the numbers yours?
+# The course's `compare` finds the pairs by itself and says in words what the interval means. Do the numbers agree with
+# yours?
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.experiments import compare
@@ -343,11 +381,34 @@ print(f"yours: b - a = {middle:+.4f} (95 % from {low:+.4f} to {high:+.4f})")
 print(f"ours:  {compare(plain + constant)}")
 
 # %% [markdown]
-# If 0 lies inside, you don't know which is better. That doesn't mean they are equal! You haven't looked closely
-# enough to tell. Report the interval; it says both what you found and how closely you looked.
+# If the interval contains 0, you don't know which setting is better. That doesn't mean they are equal! You haven't
+# looked closely enough to tell. Report the interval: it says both what you found and how closely you looked.
 #
-# And look at the whole curves, with the band of all seeds around each. Two settings may end alike and get there quite
-# differently.
+# ### Do pairs always help?
+#
+# With $r$ the correlation between the two settings over the seeds, the differences have the variance
+# $s_a^2 + s_b^2 - 2\,r\,s_a s_b$. Only a positive $r$ makes it smaller. Are our pairs correlated?
+
+# %%
+ask("07-when-pairs-help")
+
+# %% tags=["nbval-ignore-output"]
+from dl_course.experiments import compare_seeds
+
+print(f"correlation over the seeds: {torch.corrcoef(torch.stack([a, b]))[0, 1]:+.2f}")
+for name, paired in {"paired": True, "unpaired": False}.items():
+    low, high = compare_seeds(a.tolist(), b.tolist(), paired=paired).interval
+    print(f"{name:9} half the interval: {(high - low) / 2:.2%}")
+
+# %% [markdown]
+# Compare the two lengths with the sign of the correlation. A seed is lucky *for one training*: when the schedule
+# changes, every step after the first few does, and little of the luck carries over. Then pairs gain nothing, and lose
+# degrees of freedom: four instead of eight. Pairs help where the luck is shared, such as the same cross-validation
+# folds or the same test pictures (chapter 06). Choose one way *before* you look, and print the correlation. From five
+# seeds it is itself only a rough estimate.
+#
+# Also look at the whole curves, with a band over the seeds around each. Two settings may end at the same accuracy and
+# get there in quite different ways.
 
 # %% tags=["nbval-ignore-output"] alt="Two rising curves of validation accuracy over epochs, one a setting, each in a band over its seeds"
 from dl_course.experiments import curves, draw_curves
@@ -360,7 +421,7 @@ sns.despine()
 # ### How to lie with seeds
 #
 # Two people have the *same* method. One runs it once. The other runs it five times and reports the best, "as
-# everybody does". Ten thousand such pairs, without any training:
+# everybody does". Let's simulate ten thousand such pairs, without any training:
 
 # %%
 rng = np.random.default_rng(0)
@@ -369,15 +430,15 @@ print(f"the best of five beats the single run in {(best > once).mean():.0%} of a
 print(f"and is ahead by {(best - once).mean():.1f} times the noise of a run")
 
 # %% [markdown]
-# The same happens, unnoticed, to everyone who tunes their own method for weeks, and runs the other one with its
-# defaults. A comparison is fair if both had the same number of seeds, the same number of tries, and the same test
-# set, opened once (chapter 06).
+# The same happens, unnoticed, to everyone who tunes their own method for weeks and runs the other one with its
+# defaults. A comparison is fair if both methods get the same number of seeds, the same number of tries, and the same
+# test set, used once (chapter 06).
 
 # %% [markdown]
 # ## 5. Ablation: which part does it?
 #
-# A recipe has many parts, and all of them are praised in the same sentence. An **ablation** takes away one at a time,
-# and leaves all else as it is. What gets worse without it was worth having.
+# A training recipe has many parts, and a paper may praise them all in one sentence. An **ablation** removes one part at
+# a time and leaves everything else as it is. If the result gets worse, the part was worth having.
 
 # %% tags=["nbval-ignore-output"]
 half = several("half", {"model.base_channels": 2})
@@ -386,7 +447,7 @@ found = {name: paired_difference(a, scores(runs)) for name, runs in ablation.ite
 pd.DataFrame(found, index=["difference", "from", "to"]).T.round(4)
 
 # %% [markdown]
-# As a picture it is read faster. Left of the line: without that part it got worse.
+# A figure is quicker to read. Left of the line means that removing the part made the result worse.
 
 # %% tags=["nbval-ignore-output"] alt="Two horizontal intervals beside a vertical line at zero, one for each part that was taken away"
 figure, ax = plt.subplots(figsize=(6.5, 2.2), layout="constrained")
@@ -400,16 +461,16 @@ ax.set_yticks(range(2), found)
 sns.despine()
 
 # %% [markdown]
-# A diamond stands for an interval that doesn't cross the line: hardly luck. A circle: could be luck, and the part is
-# perhaps good for nothing here. Of twenty parts without any effect, about one gets its diamond by luck alone. So what
-# an ablation finds is a suspicion. Confirm it with new seeds.
+# A diamond marks an interval that doesn't cross the line: hardly luck. A circle: it could be luck, and perhaps the part
+# does nothing here. Of twenty parts without any effect, about one gets a diamond by luck alone. So treat what an
+# ablation finds as a suspicion, and confirm it with new seeds.
 
 # %% [markdown]
 # ## 6. Let the machine search
 #
-# There are too many settings to try them by hand. The oldest way is a **grid**: a few values of each, in all
-# combinations. It looks thorough. But most settings hardly matter, and you don't know beforehand which. Here are nine
-# trials of two settings, of which only the learning rate counts.
+# There are too many settings to try by hand. The oldest way is a **grid**: a few values of each, in all combinations.
+# It looks thorough. But most settings hardly matter, and you don't know beforehand which. Here are nine trials of two
+# settings. Suppose that only the learning rate matters.
 
 # %% alt="Two panels of nine points. In the grid they share three learning rates; drawn at random, there are nine different ones"
 rates, widths = np.meshgrid([0.17, 0.5, 0.83], [0.17, 0.5, 0.83])
@@ -424,14 +485,19 @@ axes[0].set_ylabel("width (hardly matters)")
 sns.despine()
 
 # %% [markdown]
-# With the same work, chance tries more values of what counts. A grid is for one or two settings, and for a picture.
+# For the same work, random search tries more values of the setting that matters. A grid is for one or two settings, or
+# where you want to draw a map.
 #
 # ### The space
 #
-# **Optuna** goes further: it learns from what has been tried. It hands your function a *trial*, which you ask for
-# each setting: `trial.suggest_float(...)`. How you ask is where experience counts. A learning rate of 0.001 is to
-# 0.01 as 0.01 is to 0.1: what matters is the power of ten. So ask on a *logarithmic* scale. And don't ask what has no
-# effect: AdamW has no momentum to choose.
+# **Optuna** goes further: it learns from the trials so far. It hands your function a *trial*, and you ask it for each
+# setting: `trial.suggest_float(...)`. How you ask is where experience counts. For a learning rate, the step from 0.001
+# to 0.01 is as large as that from 0.01 to 0.1: what matters is the power of ten. So ask on a *logarithmic* scale. And
+# ask for a setting only where it is used. SGD needs a momentum. AdamW has its own kind of momentum, $\beta_1$, and we
+# leave that at its default of 0.9.
+
+# %%
+ask("07-log-scale")
 #
 # **Exercise.** Write `search_space`.
 
@@ -440,7 +506,7 @@ def search_space(trial: optuna.Trial) -> dict:
     """Return the settings of a trial, by name.
 
     learning_rate: from 1e-4 to 1e-1, each power of ten as often · width: 8, 16 or 32 ·
-    optimizer: "adamw" or "sgd" · momentum: from 0.5 to 0.99, evenly; asked for with sgd alone,
+    optimizer: "adamw" or "sgd" · momentum: from 0.5 to 0.99, evenly; asked for only with sgd,
     and only then among the settings.
     """
     ### BEGIN SOLUTION
@@ -458,7 +524,7 @@ def search_space(trial: optuna.Trial) -> dict:
 check(search_space)
 
 # %% [markdown]
-# Look at some of its draws before you spend a night on them. Every power of ten should occur.
+# Look at some of its draws before you spend a night on them. Every power of ten should occur about equally often.
 
 # %% tags=["nbval-ignore-output"] alt="Two histograms of learning rates drawn from the space: nearly even over the powers of ten, and crowded in the last one when drawn evenly"
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -475,25 +541,24 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# Without the logarithm most trials would go to the last power of ten.
+# Without the logarithm, nine of ten trials go to the last power of ten.
 #
-# ### Stop what is hopeless
+# ### Stop hopeless trials
 #
-# A trial that is bad after two epochs will hardly be the best after ten. **Pruning** stops it: after each epoch the
-# trial reports its accuracy, and asks whether to go on. Optuna's *median pruner* says no if it is worse than half of
-# the trials before it were at that point.
+# A trial that is bad after two epochs will rarely be the best after ten. **Pruning** stops it: after each epoch, the
+# trial reports its accuracy and asks whether to go on. Optuna's *median pruner* says no if the trial's best accuracy so
+# far is below the median of earlier trials at that epoch.
 #
-# This is where most tutorials go wrong: they set up a pruner, and their function never reports. Nothing is stopped,
-# and nothing says so.
+# There is a common mistake: to set up a pruner, and never report to it. Then nothing is stopped, and nothing tells you.
 #
-# **Exercise.** Write `prunable`. `accuracies` trains as you walk through it, an epoch for each number that you take.
+# **Exercise.** Write `prunable`. `accuracies` trains as you iterate over it, one epoch for each number you take.
 
 # %% tags=["exercise"]
 def prunable(trial: optuna.Trial, accuracies) -> float:
-    """Report each epoch's accuracy, with its number from 0; return the last one.
+    """Report each epoch's accuracy, with the epoch's number from 0; return the last accuracy.
 
-    accuracies: yields a number after each epoch of training. Where the trial should be pruned,
-    raises optuna.TrialPruned at once.
+    accuracies: yields a number after each epoch of training. Raises optuna.TrialPruned as soon as
+    the trial should be pruned.
     """
     ### BEGIN SOLUTION
     for epoch, accuracy in enumerate(accuracies):
@@ -507,8 +572,8 @@ def prunable(trial: optuna.Trial, accuracies) -> float:
 check(prunable)
 
 # %% [markdown]
-# Now the training that is searched. So that you needn't wait, it is a small MLP on our two fifths of the digits. It
-# is a *generator*: it trains an epoch, hands out the accuracy, and waits until somebody asks for the next.
+# Now the training to be tuned. To keep it quick, it is a small MLP on our two fifths of the digits. It is a
+# *generator*: it trains for an epoch, yields the accuracy, and waits until somebody asks for the next one.
 
 # %%
 from dl_course.experiments import build_pictures
@@ -531,12 +596,14 @@ def accuracies(learning_rate, width, optimizer, seed=0, epochs=10, **more):
         yield (model(new).argmax(1) == truth).double().mean().item()
 
 # %% [markdown]
-# Twenty trials, searched by TPE, Optuna's usual way: it compares where good trials lie with where all others lie, and
-# draws from where the good ones are dense. Once with your function, which reports, and once with one that never does.
+# Twenty trials with TPE, Optuna's default: it compares where the good trials lie with where the others lie, and draws
+# from where the good ones are dense. To compare anything it needs a start, so its first ten trials are drawn *at random*
+# (`n_startup_trials`); only the last ten of our twenty are guided. We search once with your function, which reports, and
+# once with one that never does.
 
 # %%
-def searched(objective, trials=20):
-    how = {"sampler": optuna.samplers.TPESampler(seed=0), "direction": "maximize"}
+def searched(objective, trials=20, seed=0):
+    how = {"sampler": optuna.samplers.TPESampler(seed=seed), "direction": "maximize"}
     study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_warmup_steps=1), **how)
     study.optimize(objective, n_trials=trials)
     return study
@@ -558,7 +625,7 @@ for name, each in {"reports": study, "never reports": in_silence}.items():
     print(f"{name:<13} {epochs}, best {each.best_value:.2%}")
 
 # %% [markdown]
-# The same number of trials, with fewer epochs. Every line below is a trial, and a cross is where it was stopped.
+# The same number of trials, with fewer epochs. Every line below is a trial, and a cross marks where it was stopped.
 # Would you have stopped the same ones?
 
 # %% tags=["nbval-ignore-output"] alt="Twenty curves of accuracy over epochs; some end early, with a cross; the others go on to the right end"
@@ -572,30 +639,38 @@ ax.set(xlabel="epoch", ylabel="validation accuracy")
 sns.despine()
 
 # %% [markdown]
-# Pruning has a price. It prefers what starts fast, such as a large learning rate; a slow starter that would win in
-# the end is stopped with the rest.
+# Pruning has a price. It favours trials that start fast, such as those with a large learning rate; a slow starter that
+# would win in the end is stopped with the rest.
 #
-# What did the search learn? A study can say which setting its results depended on.
+# What did the search learn? A study can estimate the share of each setting in the variance of its results: its
+# *importance*. (A setting that not every trial has, such as the momentum, gets none.) But a study of twenty trials is a
+# sample, too. So we search five more times, with other seeds of the sampler. Each dot is the estimate of one study.
 
-# %% tags=["nbval-ignore-output"] alt="Horizontal bars: the share of each setting in the variance of the results"
-from dl_course.experiments import draw_importances, importances
+# %% tags=["nbval-ignore-output"] alt="Six dots for each of learning rate, width and optimizer: the importance in each of six studies, spread widely along the axis"
+from dl_course.experiments import importances
 
-_ = draw_importances(importances(study))
+studies = [study, *(searched(reporting, seed=seed) for seed in range(1, 6))]
+shares = pd.DataFrame([importances(each) for each in studies])
+figure, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
+sns.stripplot(shares, orient="h", jitter=0.15, color="C0", ax=ax)
+ax.set(xlabel="importance, in each of six studies", xlim=(-0.03, 1.03))
 sns.despine()
+shares.agg(["min", "median", "max"]).round(2)
 
 # %% [markdown]
-# A setting with a short bar needn't be searched next time. (What not every trial has, such as the momentum, gets no
-# bar.)
+# Look at the distance from the smallest to the largest value in each row. With so few trials, one study's importances
+# are hardly more than a guess. Never drop a setting from the search because of one short bar. Run more trials, or
+# several studies, and see whether they agree.
 #
 # ### After a crash
 #
-# A search takes hours, and somebody will restart the machine. So don't keep it in memory. Give the study a name and a
-# *storage*, here a *journal*: a file to which every trial's news are appended. Then any process that knows both goes
-# on where the last one stopped.
+# A search takes hours, and somebody will restart the machine. So don't keep it in memory only. Give the study a name and
+# a *storage*, here a *journal*: a file to which every event of every trial is appended. Then any process that knows both
+# can continue where the last one stopped.
 
 # %% tags=["nbval-ignore-output"]
 def go_on(trials):
-    """Open the study in the file, or begin it; add trials; return how many there are."""
+    """Open the study in the file, or create it; add trials; return how many there are now."""
     file = optuna.storages.journal.JournalFileBackend(str(folder / "search.journal"))
     storage = optuna.storages.JournalStorage(file)
     how = {"direction": "maximize", "storage": storage, "load_if_exists": True}
@@ -607,12 +682,12 @@ print("before the crash:", go_on(3), "trials")
 print("after it:        ", go_on(3), "trials")
 
 # %% [markdown]
-# Several processes may do so *at the same time*, and each learns from the trials of all. A journal works for several
-# machines, too, if they share its folder; else take a database server. One trap: a sampler with a fixed seed begins
-# with the same draws whenever it begins. Two processes with one seed do the same work twice.
+# Several processes can do this *at the same time*, and each learns from the trials of all. A journal also works for
+# several machines that share its folder; otherwise use a database server. There is one trap: a sampler with a fixed seed
+# starts with the same draws every time. Two processes with the same seed do the same work twice.
 #
-# The course's `search` has all of that for experiments with configs, and each of its trials is a run in a folder of
-# its own, as above. Here is the grid of a small question:
+# The course's `search` does all of this for experiments with configs, and each trial is a run in a folder of its own, as
+# above. Here is a small grid:
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.experiments import search, trial_table
@@ -624,8 +699,8 @@ trial_table(search(brief, space, method="grid", runs=folder / "grid"))
 # %% [markdown]
 # ### The best of twenty
 #
-# You know this from the coin game of chapter 06: the best of many tries is partly luck. How much of it remains with
-# seeds that the search has never seen? We run the winner five times again, and beside it a setting that was simply
+# You know this from the coin game of chapter 06: the best of many tries is partly luck. How much of its lead is left with
+# seeds that the search has never seen? We run the winner with five new seeds, and beside it a setting that was simply
 # guessed.
 
 # %% tags=["nbval-ignore-output"]
@@ -640,46 +715,60 @@ print(f"the winner in the search: {study.best_value:.2%}, with new seeds: {winne
 print(f"winner minus guess: {middle:+.2%} (95 % from {low:+.2%} to {high:+.2%})")
 
 # %% [markdown]
-# On fresh seeds a winner tends to fall back. The last line is the one to report: what the search has brought, beside
-# what you'd have had for nothing, on fresh seeds.
+# With new seeds, a winner tends to fall back. Report the last line: what the search gained over a guess that cost
+# nothing, with new seeds. Don't be surprised if that is nothing, or less. Each trial here ran with one seed, so a search
+# can pick a setting that is unstable and was lucky once.
 
 # %% [markdown]
 # ## 7. Two processes, one result
 #
-# One GPU isn't enough? Take several, each with a process of its own. Every process has the whole network and takes a
-# *share of each batch*. All compute their gradients, exchange them, and take the same step. After the step all have
-# the same weights again. This is called **data parallel** training.
+# One GPU isn't enough? Take several, with one process for each. Every process has the whole network and gets a *share of
+# each batch*. Each computes the gradient of its share; then they exchange gradients, and all take the same step, so that
+# all have the same weights again. This is called **data parallel** training. PyTorch's name for it is **DDP**,
+# `DistributedDataParallel`, and the exchange is an **all-reduce**: it leaves the *mean* of all processes' gradients in
+# every process.
 #
-# It should be nothing but faster. Whether it is depends on one line: how the gradients are put together. A batch of
-# five on two processes is shared out as three and two. The next cell compares two ways with the gradient of the whole
-# batch.
+# Two processes should be faster, and otherwise change nothing. Whether that is so depends on one line. Say the last batch
+# of an epoch has 25 pictures: 13 for one process, 12 for the other.
 
 # %%
-inputs, labels = x[:5].flatten(1), y[:5]
-set_seed(0)
-layer = nn.Linear(784, 10)
-
-def gradient(part):
-    loss = F.cross_entropy(layer(inputs[part]), labels[part])
-    return torch.autograd.grad(loss, layer.weight)[0]
-
-whole, one, two = (gradient(part) for part in (slice(0, 5), slice(0, 3), slice(3, 5)))
-print("the mean of both:       ", torch.allclose((one + two) / 2, whole, atol=1e-5))
-print("weighed by their samples:", torch.allclose((3 * one + 2 * two) / 5, whole, atol=1e-5))
+ask("07-thirteen-and-twelve")
 
 # %% [markdown]
-# The plain mean is right only where all shares are equally large. The last batch of an epoch is where it goes wrong.
+# The loss is a mean over the pictures of a share, so the mean of two gradients gives a picture in the smaller share more
+# weight. The remedy is to multiply each process's loss by `world * n_local / n_total`, for `world` processes. The next
+# cell compares both ways with the gradient of one process that has all 25.
+
+# %% tags=["nbval-ignore-output"]
+inputs, labels = x[:25].flatten(1), y[:25]
+set_seed(0)
+layer, world = nn.Linear(784, 10), 2
+
+def gradient(part, weighted):
+    loss = F.cross_entropy(layer(inputs[part]), labels[part])
+    factor = world * len(labels[part]) / len(labels) if weighted else 1
+    return torch.autograd.grad(loss * factor, layer.weight)[0]
+
+one = torch.autograd.grad(F.cross_entropy(layer(inputs), labels), layer.weight)[0]
+for name, weighted in {"without the factor": False, "with it": True}.items():
+    shares = [gradient(part, weighted) for part in (slice(0, 13), slice(13, 25))]
+    mean = sum(shares) / world  # what an all-reduce leaves in each process
+    print(f"{name:19}off by {(mean - one).abs().max() / one.abs().max():.0e} of the largest")
+
+# %% [markdown]
+# Without the factor, the gradient is a different one; with it, they agree to rounding. PyTorch doesn't do this for you.
+# The course's training does.
 #
-# Now for real. `torchrun` starts the processes, tells each of them its number, and watches over them. The line is the
-# same on a laptop and on a machine with eight GPUs, but for the number:
+# Now for real. `torchrun` starts the processes, gives each of them its number, and watches over them. The command is the
+# same on a laptop and on a machine with eight GPUs, except for the number:
 #
 # ```sh
 # torchrun --standalone --nproc-per-node=2 -m dl_course.experiments.train --config two.yaml
 # ```
 #
-# Our network for this has no batch norm, for batch norm looks at its own share only, and the shares differ. And to
-# make it hard, a batch has 31 pictures, so that a full one can't be halved. First one process, here in the notebook;
-# then two, as programs of their own.
+# The network we use here has no batch norm, because in each process batch norm sees only its own share. To make it hard,
+# a batch has 31 pictures, which can't be halved. First we train with one process, here in the notebook, then with two
+# separate ones.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.experiments import save_config
@@ -708,39 +797,42 @@ print(f"processes: {both.about['environment']['processes']}")
 print("the same weights, to 1e-5:", farthest < 1e-5)
 
 # %% [markdown]
-# The last digits may differ, since the sums are added up in another order. The rest is the same training. (With AdamW
-# they would differ by more, and nothing would be wrong: it divides a gradient by its own size, so where there is next
-# to no gradient, its last digits decide about the step.)
+# The last digits may differ, since sums are added up in another order. Otherwise it is the same training. (With AdamW
+# the weights would differ by more, and nothing would be wrong: AdamW divides a gradient by its own size, so where there
+# is almost no gradient, its last digits decide the step.)
 #
-# Some practical matters:
+# Some practical advice:
 #
-# - `batch_size` is that of *all* processes together. With more of them you may want a larger batch; then the learning
-#   rate has to be found anew.
+# - `batch_size` is that of *all* processes together. With more processes you may want a larger batch; then find the
+#   learning rate again.
 # - If a process dies, the others wait for its gradient. After `training.timeout` seconds they give up and say so.
-#   `--resume RUN` goes on from the last checkpoint.
-# - On several machines: `--nnodes` and an address at which they meet. On GPUs the exchange is done by *nccl*, on CPUs
-#   by *gloo*; the course's code chooses.
+#   `--resume RUN` continues from the last checkpoint.
+# - If a network doesn't fit on one GPU, DDP can't help: each process holds all of it. `training.parallel: fsdp` splits
+#   weights, gradients and the optimizer's state among the processes, and gathers each layer's weights just when they
+#   are needed.
+# - For several machines, torchrun takes `--nnodes` and an address where they meet. On GPUs, *nccl* does the exchange, on
+#   CPUs *gloo*; the course's code chooses.
 # - Two processes aren't twice as fast. They exchange all gradients at every step, and for a small network that takes
-#   longer than the work. On a laptop there is hardly anything to gain; we wanted to see that it's *right*.
+#   longer than the computation. On a laptop there is hardly anything to gain; we wanted to see that the result is *right*.
 
 # %% [markdown]
 # ## 8. Reading a profile
 #
 # Before you buy a second GPU, ask what the first one is waiting for. A **profile** says how long each part took. We
-# profile a few steps of our own training, now with augmentation, and with a name for each of their four parts. Guess
-# now, before you look: which of them takes longest?
+# profile a few steps of our own training, now with augmentation, with a name for each of its four parts. Guess before you
+# look: which part is the longest?
 
 # %%
 import os
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
-os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler chats
+os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler prints messages
 PARTS = "load", "forward", "backward", "step"
 
 # %%
 def steps(batches, model, count=8):
-    """Train for some steps, each part under its name."""
+    """Train for some steps, with each part under its name."""
     optimizer, batches = torch.optim.AdamW(model.parameters()), iter(batches)
     for _ in range(count):
         with record_function("load"):
@@ -754,7 +846,8 @@ def steps(batches, model, count=8):
             optimizer.zero_grad()
 
 # %% [markdown]
-# The first step is always slow: memory is fetched, and functions are chosen. So it is taken before the clock runs.
+# The first step is always slow: memory is allocated, and algorithms are chosen. So we take one step before the profile
+# starts.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.data import loader
@@ -771,11 +864,12 @@ def profiled(batches):
 wobbled = build_pictures(changed(experiment, {"data.augmentation": "wobble"}).data, "train")
 slow = profiled(loader(wobbled, 32, shuffle=True))
 times = {event.key: event.cpu_time_total / 1000 for event in slow if event.key in PARTS}
+print("longest:", max(times, key=times.get))
 pd.Series(times, name="ms").loc[list(PARTS)].round(1).to_frame()
 
 # %% [markdown]
-# Begin with the longest part. What is in it? Below are the operations that took most time *themselves*, without what
-# they call. The number of calls tells as much as the time.
+# What is in the longest part? Below are the operations of all eight steps that took the most time *themselves*, not
+# counting the operations they call. The number of calls tells you as much as the time.
 
 # %% tags=["nbval-ignore-output"]
 rows = [(event.key[:40], event.self_cpu_time_total / 1000, event.count) for event in slow]
@@ -784,7 +878,7 @@ table = table.assign(share=(table["ms itself"] / table["ms itself"].sum()).map("
 table.sort_values("ms itself", ascending=False).head(8).round(1)
 
 # %% [markdown]
-# The `DataLoader`'s own time is Python, at work on one picture after another. Each is turned and shifted by
+# The row of the `DataLoader` is Python code, working on one picture after another. Each picture is turned and shifted by
 # `grid_sampler`. How often is that called in eight steps, and how often a convolution?
 
 # %%
@@ -792,13 +886,12 @@ calls = {event.key: event.count for event in slow}
 print({name: calls[f"aten::{name}"] for name in ("grid_sampler", "convolution")})
 
 # %% [markdown]
-# The first once for *each picture*, the second once a layer, for a whole batch.
-#
-# Chapter 06 had the remedy: wobble a batch at once. One matrix for each picture, one call for all.
+# The first is called once for *each picture*, the second once for each layer and batch. Chapter 06 had the remedy: wobble
+# a whole batch at once, with one matrix for each picture and one call for all.
 
 # %%
 def wobble(pictures, degrees=10, shift=0.2, scale=0.1):
-    """Return every picture of a batch, (N, C, H, W), turned, shifted and scaled by itself."""
+    """Return a batch (N, C, H, W) with each picture turned, shifted and scaled at random."""
     angle, zoom, right, down = 2 * torch.rand(4, len(pictures)) - 1
     angle, zoom = (angle * degrees).deg2rad(), 1 + zoom * scale
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
@@ -809,7 +902,7 @@ def wobble(pictures, degrees=10, shift=0.2, scale=0.1):
 
 # %%
 class Wobbled:
-    """The batches of a loader, each wobbled when it is taken."""
+    """The batches of a loader, each wobbled as it is taken."""
 
     def __init__(self, batches):
         self.batches = batches
@@ -830,22 +923,24 @@ ax.set(ylabel="ms, of eight steps")
 sns.despine()
 
 # %% [markdown]
-# Loading is short now. The other parts did the same work both times, so what they differ by is the noise of this
-# measurement: here, too, you need it before you believe a difference. The longest bar is where to look next.
+# Loading is short now. The other parts did the same work both times, so the differences between their bars are the noise
+# of this measurement: here, too, you need to know the noise before you believe a difference. Look next at the longest bar.
 #
-# On a GPU the clock deceives. The CPU only *orders* the work and runs ahead, so a part may seem to take no time.
-# Profile with `ProfilerActivity.CUDA` too, and look at the GPU's own times. If the GPU is idle most of the time, the
-# loader is too slow: more `num_workers`.
+# On a GPU, the CPU's clock is misleading. The CPU only *queues* the work and runs ahead, so a part may seem to take no
+# time. Profile with `ProfilerActivity.CUDA` as well, and look at the GPU's own times. If the GPU is idle most of the time,
+# suspect the loader, and give it more `num_workers`.
 
 # %% [markdown]
 # ## Summary
 #
-# - One file has every decision. What it doesn't know it refuses, before the first step.
+# - One file holds every decision. Unknown names and wrong values are refused before the first step.
 # - A run leaves its config, the code's version, the data's checksum, its curves and weights, and can be repeated.
-# - A seed isn't a result. Measure the noise first; then report a difference with its interval, over the same seeds.
-# - An ablation takes away one part at a time. The best of many is partly luck: confirm with new seeds.
-# - Search on a logarithmic scale, report after every epoch, and keep the study in a file.
-# - Several processes must give what one gives. Weigh gradients by their samples.
+# - One seed isn't a result. Measure the noise first; then report a difference with its interval. Pairs help only where
+#   the luck is shared.
+# - An ablation removes one part at a time. The best of many is partly luck: confirm it with new seeds.
+# - Search on a logarithmic scale, report after every epoch, and keep the study in a file. One study's importances are a
+#   rough guess.
+# - Several processes must give what one gives. Weight each share's loss by its number of pictures.
 # - Measure where the time goes before you speed anything up.
 #
 # ## Check yourself

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # A chapter leaves this list when it has been edited.
-NOT_YET = {"06_mnist_project", "07_experiments", "08_deployment"}
+NOT_YET = {"06_mnist_project"}
 
 INSTEAD = {
     r"\bshall\b": "will, should, must; or the imperative",
@@ -34,7 +34,7 @@ TEXTS = [
     ROOT / "datasets/README.md",
     *sorted(ROOT.glob("dl_course/exercises/*/ch*.py")),
 ]
-TEXTS = [path for path in TEXTS if not re.search(r"(checks|probes)/ch0[6-9]", path.as_posix())]
+TEXTS = [path for path in TEXTS if not re.search(r"(checks|probes)/ch06", path.as_posix())]
 
 
 def words_of(path):

@@ -188,7 +188,7 @@ def _(trial):
     return found
 
 
-@wrong("search_space", "every width between can come")
+@wrong("search_space", "every width in between is possible")
 def _(trial):
     found = asked(trial, width=lambda: trial.suggest_int("width", 8, 32))
     if found["optimizer"] == "sgd":
@@ -196,7 +196,7 @@ def _(trial):
     return found
 
 
-@wrong("search_space", "AdamW has no momentum")
+@wrong("search_space", "this momentum is SGD's")
 def _(trial):
     return asked(trial, momentum=lambda: trial.suggest_float("momentum", 0.5, 0.99))
 
@@ -207,7 +207,7 @@ def _(trial):
     return found | ({"momentum": momentum} if found["optimizer"] == "sgd" else {})
 
 
-@wrong("search_space", "asked for without log")
+@wrong("search_space", "evenly, without log")
 def _(trial):
     found = asked(trial)
     if found["optimizer"] == "sgd":
@@ -275,7 +275,7 @@ def _(trial, accuracies):
     return accuracies[-1]
 
 
-@wrong("prunable", "isn't a bad result, but none")
+@wrong("prunable", "has no result, not a bad one")
 def _(trial, accuracies):
     for step, accuracy in enumerate(accuracies):
         trial.report(accuracy, step)
@@ -377,7 +377,7 @@ def _(a, b):
     return around(d.mean(), stats.t.ppf(0.975, len(d) - 1) * d.std() / len(d) ** 0.5)
 
 
-@wrong("paired_difference", "smaller, by √n")
+@wrong("paired_difference", "smaller by a factor of √n")
 def _(a, b):
     d = b - a
     return around(d.mean(), stats.t.ppf(0.975, len(d) - 1) * d.std())
@@ -389,13 +389,13 @@ def _(a, b):
     return around(d.mean(), 1.96 * d.std() / len(d) ** 0.5)
 
 
-@wrong("paired_difference", "n − 1 are free")
+@wrong("paired_difference", "have n − 1 degrees of freedom: stats")
 def _(a, b):
     d = b - a
     return around(d.mean(), stats.t.ppf(0.975, len(d)) * d.std() / len(d) ** 0.5)
 
 
-@wrong("paired_difference", "2.5 % stay out on each side")
+@wrong("paired_difference", "2.5 % lie outside on each side")
 def _(a, b):
     d = b - a
     return around(d.mean(), stats.t.ppf(0.95, len(d) - 1) * d.std() / len(d) ** 0.5)
@@ -430,7 +430,7 @@ def _(a, b):
 # seed_noise ----------------------------------------------------------------------------------------------
 
 
-@wrong("seed_noise", "the settings' own differences are in it")
+@wrong("seed_noise", "the differences between settings are in it")
 def _(scores):
     return torch.cat(scores).std()
 
@@ -440,7 +440,7 @@ def _(scores):
     return statistics.stdev(float(each.mean()) for each in scores)
 
 
-@wrong("seed_noise", "has used up one for its mean")
+@wrong("seed_noise", "each mean uses up one degree of freedom")
 def _(scores):
     return torch.cat([each - each.mean() for each in scores]).std(correction=0)
 
@@ -456,7 +456,7 @@ def _(scores):
     return np.mean([float(each.var()) for each in scores if len(each) > 1]) ** 0.5
 
 
-@wrong("seed_noise", "weigh with len − 1: of n runs")
+@wrong("seed_noise", "weight with len − 1: n runs")
 def _(scores):
     spread = [(each.var(), len(each)) for each in scores if len(each) > 1]
     return (sum(v * n for v, n in spread) / sum(n for _, n in spread)) ** 0.5
@@ -475,7 +475,7 @@ def _(scores):
     return (sum(v * w for v, w in zip(variances, weights, strict=True)) / sum(weights)) ** 0.5
 
 
-@wrong("seed_noise", "that is a range")
+@wrong("seed_noise", "that is the range")
 def _(scores):
     return max(max(each) - min(each) for each in scores)
 

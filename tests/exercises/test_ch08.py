@@ -202,7 +202,7 @@ def p_values(confidence, classes, new_confidence, new_classes):
     yield stats.chi2_contingency(table(classes, new_classes)).pvalue
 
 
-@wrong("drift_p_value", "two chances to cry wolf")
+@wrong("drift_p_value", "two chances of a false alarm")
 def _(*samples):
     return min(p_values(*samples))
 
@@ -212,18 +212,18 @@ def _(*samples):
     return min(1, 2 * max(p_values(*samples)))
 
 
-@wrong("drift_p_value", "the classes have no say")
+@wrong("drift_p_value", "the classes have no effect")
 def _(*samples):
     return min(1, 2 * next(p_values(*samples)))
 
 
-@wrong("drift_p_value", "compares means alone")
+@wrong("drift_p_value", "compares only means")
 def _(confidence, classes, new_confidence, new_classes):
     p = stats.ttest_ind(confidence, new_confidence).pvalue
     return min(1, 2 * min(p, *list(p_values(confidence, classes, new_confidence, new_classes))[1:]))
 
 
-@wrong("drift_p_value", "chi-square wants counts")
+@wrong("drift_p_value", "chi-square takes counts")
 def _(confidence, classes, new_confidence, new_classes):
     counts = table(classes, new_classes)
     p = stats.chi2_contingency(counts / counts.sum(1, keepdims=True)).pvalue
@@ -295,11 +295,13 @@ def _(body, most_bytes, most_pixels):
     if len(body) > most_bytes:
         return 413
     try:
-        pixels = np.asarray(Image.open(BytesIO(body)))
+        picture = Image.open(BytesIO(body))
     except Image.DecompressionBombError:
         return 413
-    except Image.UnidentifiedImageError:
+    except Exception:
         return 415
+    try:
+        pixels = np.asarray(picture)
     except Exception:
         return 400
     return 413 if pixels.size > most_pixels else 200

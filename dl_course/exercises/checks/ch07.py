@@ -51,17 +51,17 @@ class Override(Exercise):
     name = "override"
     points = 2
     hints = (
-        "Begin with `copy.deepcopy(config)`: a plain copy shares its sections with the original.",
+        "Start with `copy.deepcopy(config)`: a plain copy shares its sections with the original.",
         "`*sections, key = name.split('.')`, then go down: `place = place[section]` for each of them.",
-        "`type(old)(text)` makes an int of '3' and a float of '1e-3'. Of 'false' it makes True: ask first.",
+        "`type(old)(text)` turns '3' into an int and '1e-3' into a float. But bool('false') is True.",
     )
     reference = staticmethod(_override)
     slips: ClassVar = {
         "shallow": "the original changed, too: a plain copy shares its sections; take copy.deepcopy",
         "section": "the rest of the section is gone: change one value in it, don't replace the section",
         "unknown": "a misspelled name was added as a new one, and nobody would notice: raise ValueError",
-        "text": "the values are still text: make each what the old one is, type(old)(text)",
-        "bool": "bool('false') is True, as of any text but the empty one: compare it with 'true'",
+        "text": "the values are still text: convert each to the type of the old value, type(old)(text)",
+        "bool": "bool('false') is True, because the text isn't empty: compare it with 'true'",
         "guess": "you guessed the type from the text: take the type of the value that it replaces",
     }
 
@@ -118,18 +118,18 @@ class SearchSpace(Exercise):
 
     name = "search_space"
     hints = (
-        "`trial.suggest_float(name, low, high, log=True)` has each power of ten as often.",
-        '`trial.suggest_categorical("width", [8, 16, 32])` picks one of a few.',
+        "`trial.suggest_float(name, low, high, log=True)` draws each power of ten equally often.",
+        '`trial.suggest_categorical("width", [8, 16, 32])` picks one of several choices.',
         'Put the answers into a dict. Ask for the momentum inside `if found["optimizer"] == "sgd":`.',
     )
     reference = staticmethod(_space)
     slips: ClassVar = {
         "linear": "nine of ten rates would lie above 0.01: ask with log=True",
-        "grid": "only a few rates can ever be found: ask for a float, between limits",
-        "every width": "every width between can come: three are asked for, suggest_categorical",
-        "always": "AdamW has no momentum to choose: ask for it only where the optimizer is sgd",
-        "asked": "you asked for a momentum and threw it away: don't ask where the optimizer is adamw",
-        "log": "the momentum's range is less than one power of ten: there it is asked for without log",
+        "grid": "only a few rates can ever be tried: ask for a float between two limits",
+        "every width": "every width in between is possible: only three are wanted, suggest_categorical",
+        "always": "this momentum is SGD's (AdamW has its β₁ instead): ask only if the optimizer is sgd",
+        "asked": "you asked for a momentum and threw it away: don't ask if the optimizer is adamw",
+        "log": "the momentum's range is less than one power of ten: ask for it evenly, without log",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -164,18 +164,18 @@ class Prunable(Exercise):
 
     name = "prunable"
     hints = (
-        "`for step, accuracy in enumerate(accuracies):` trains one epoch each time round.",
+        "`for step, accuracy in enumerate(accuracies):` trains for one epoch in each round.",
         "First `trial.report(accuracy, step)`, then `if trial.should_prune(): raise optuna.TrialPruned`.",
     )
     reference = staticmethod(_prunable)
     slips: ClassVar = {
         "silent": "nothing is reported, so nothing can ever be stopped: trial.report(accuracy, step)",
         "never asks": "you report, and never ask: trial.should_prune() after each report",
-        "late": "you ask before the report: hopeless trials train an epoch more; report first, then ask",
-        "list": "all epochs were trained before the first report: no list(…); go on one at a time",
-        "returns": "a stopped trial isn't a bad result, but none: raise optuna.TrialPruned",
+        "late": "you ask before you report: hopeless trials train for one more epoch; report first, then ask",
+        "list": "all epochs were trained before the first report: don't use list(…), take one at a time",
+        "returns": "a stopped trial has no result, not a bad one: raise optuna.TrialPruned",
         "breaks": "a trial that was stopped must not look like a finished one: raise optuna.TrialPruned",
-        "step": "every report has the same step, and Optuna keeps the first alone: count the epochs",
+        "step": "every report has the same step, and Optuna keeps only the first: count the epochs",
         "best": "report the epoch's own accuracy, not the best so far",
         "best end": "return the last epoch's accuracy: the best of many epochs is partly luck",
     }
@@ -219,19 +219,19 @@ class PairedDifference(Exercise):
     hints = (
         "Everything is about `b - a`, one difference for each seed.",
         "Their mean has the standard error `d.std() / len(d) ** 0.5`.",
-        "So few seeds need more than 1.96: `stats.t.ppf(0.975, len(d) - 1)` is the factor.",
+        "With so few seeds, 1.96 is too small: `stats.t.ppf(0.975, len(d) - 1)` is the factor.",
     )
     reference = staticmethod(_compared)
     slips: ClassVar = {
-        "sign": "the sign is the wrong way round: b minus a",
-        "best": "you compared each setting's best seed: that is luck; take the mean of the differences",
-        "unpaired": "the runs come in pairs of one seed: take differences first, then their deviation",
+        "sign": "the sign is wrong: take b minus a",
+        "best": "you compared each setting's best seed, which is luck: take the mean of the differences",
+        "unpaired": "the runs come in pairs, one for each seed: take differences first, then their deviation",
         "ddof": "you divided by n, which makes few seeds look too sure: std() divides by n − 1",
-        "no root": "that is how far single seeds spread; the mean's error is smaller, by √n",
-        "normal": "1.96 is for hundreds of seeds: with so few take stats.t.ppf(0.975, n - 1)",
-        "n": "of n differences, n − 1 are free: stats.t.ppf(0.975, n - 1)",
-        "one side": "2.5 % stay out on each side, so ask for the quantile at 0.975",
-        "one error": "one standard error to each side has only about two thirds: multiply by the t quantile",
+        "no root": "that is how far single seeds spread: the mean's error is smaller by a factor of √n",
+        "normal": "1.96 is for hundreds of seeds: with so few, use stats.t.ppf(0.975, n - 1)",
+        "n": "n differences have n − 1 degrees of freedom: stats.t.ppf(0.975, n - 1)",
+        "one side": "2.5 % lie outside on each side, so take the quantile at 0.975",
+        "one error": "one standard error each way covers only about two thirds: multiply by the t quantile",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -266,20 +266,20 @@ class SeedNoise(Exercise):
     name = "seed_noise"
     hints = (
         "Subtract from each setting's scores their own mean: what is left is noise.",
-        "Square what is left and add up, over all settings. That is the upper part of the fraction.",
-        "Each setting has used up one run for its mean: divide by the sum of `len(each) - 1`, take the root.",
+        "Square what is left and add it all up, over all settings. That is the numerator.",
+        "Each mean uses up one degree of freedom: divide by the sum of `len(each) - 1`, and take the root.",
     )
     reference = staticmethod(_noise)
     slips: ClassVar = {
-        "together": "the settings' own differences are in it: subtract each setting's mean first",
-        "means": "that is how far the settings differ; the noise is how far runs of one setting do",
-        "ddof": "divided by all runs it's too small: each setting has used up one for its mean",
-        "deviations": "don't average deviations: add up squares, divide, and take the root last",
-        "alike": "every setting counts the same here: more seeds know more, weigh with len − 1",
-        "by n": "weigh with len − 1: of n runs, n − 1 are free",
+        "together": "the differences between settings are in it: subtract each setting's mean first",
+        "means": "that is how far the settings differ: noise is how far runs of one setting do",
+        "ddof": "divided by the number of runs, it's too small: each mean uses up one degree of freedom",
+        "deviations": "don't average deviations: add up the squares, divide, and take the root last",
+        "alike": "every setting counts the same here: more seeds know more, so weight with len − 1",
+        "by n": "weight with len − 1: n runs have n − 1 degrees of freedom",
         "variance": "that is the variance: take its root",
-        "one": "a single run has no spread, and makes NaN of the rest: it adds nothing to either sum",
-        "range": "that is a range, which grows with the number of seeds; the standard deviation is asked for",
+        "one": "a single run has no spread and turns the rest into NaN: it adds nothing to either sum",
+        "range": "that is the range, which grows with the number of seeds: take the standard deviation",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:

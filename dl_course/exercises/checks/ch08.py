@@ -47,20 +47,20 @@ class LargestDifference(Exercise):
     name = "largest_difference"
     hints = (
         "For each size: `batch = pictures[:size]`. PyTorch wants `torch.from_numpy(batch)`.",
-        "`model.eval()` and `torch.no_grad()`: the file was written from a network in eval mode.",
-        "`run` may raise, and a maximum may be NaN (`math.isnan`): both are as far away as can be, math.inf.",
+        "Call `model.eval()` and use `torch.no_grad()`: the file was written from a network in eval mode.",
+        "`run` may raise, and a maximum may be NaN (`math.isnan`): both count as math.inf.",
     )
     reference = staticmethod(_difference)
     slips: ClassVar = {
-        "train": "the network is in training mode: its norms use the batch, and not what they have learned",
-        "signed": "take the absolute value: what is too small is as wrong as what is too large",
-        "mean": "you took the mean; one wrong logit among many right ones must be seen",
-        "first": "only the first size is tried: what is right for one batch may be wrong for another",
-        "last": "only the last size counts; keep the largest of all",
-        "skip": "a size at which the file fails is left out: that is the worst difference, math.inf",
-        "raises": "where `run` fails, the difference is math.inf: catch its exception",
-        "returns nan": "NaN is no number to compare with, `nan > 1e-5` is False: return math.inf",
-        "nan": "NaN is left out of your maximum: a file that gives NaN is wrong, return math.inf",
+        "train": "the network is in training mode: its norms use the batch, not their running statistics",
+        "signed": "take the absolute value: too small is as wrong as too large",
+        "mean": "you took the mean, which hides one wrong logit among many right ones",
+        "first": "only the first size is tried: a file may be right for one batch size and wrong for another",
+        "last": "only the last size counts: keep the largest of all",
+        "skip": "you skip a size at which the file fails: that is the worst difference, math.inf",
+        "raises": "if `run` fails, the difference is math.inf: catch its exception",
+        "returns nan": "NaN can't be compared, `nan > 1e-5` is False: return math.inf",
+        "nan": "your maximum ignores NaN: a file that gives NaN is wrong, return math.inf",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -98,18 +98,18 @@ class PredictInBatches(Exercise):
 
     name = "predict_in_batches"
     hints = (
-        "`for start in range(0, len(pictures), size)`: a slice that reaches beyond the end is shorter.",
+        "`for start in range(0, len(pictures), size)`: a slice that reaches beyond the end is just shorter.",
         "Softmax along the classes, axis 1; subtract each row's maximum first, or exp overflows.",
         "Without any picture there is no batch: return two empty arrays.",
     )
     reference = staticmethod(_batches)
     slips: ClassVar = {
-        "drop last": "the last batch is lost where it isn't full",
-        "one by one": "each picture went alone; give `run` as many as it takes, `size`",
-        "at once": "all pictures went at once; `run` takes at most `size`",
-        "axis": "softmax runs along the classes, axis 1, and not along the batch",
-        "logits": "that is the largest logit; a confidence is a probability, after the softmax",
-        "sigmoid": "sigmoid looks at each class alone; for one class out of several take softmax",
+        "drop last": "the last batch is lost if it isn't full",
+        "one by one": "each picture went alone: give `run` as many as it takes, `size`",
+        "at once": "all pictures went at once: `run` takes at most `size`",
+        "axis": "softmax runs along the classes, axis 1, not along the batch",
+        "logits": "that is the largest logit: a confidence is a probability, after the softmax",
+        "sigmoid": "sigmoid looks at each class alone: for one class out of several, use softmax",
         "none": "without any picture there is nothing to concatenate: return two empty arrays",
     }
 
@@ -146,18 +146,18 @@ class DriftPValue(Exercise):
     points = 2
     atol = 1e-12  # p-values may be that small
     hints = (
-        "`scipy.stats.ks_2samp(a, b).pvalue` compares two samples of numbers, whatever their distribution.",
-        "`scipy.stats.chi2_contingency(counts).pvalue` wants (2, classes): each sample's counts.",
+        "`scipy.stats.ks_2samp(a, b).pvalue` compares two samples of numbers of any distribution.",
+        "`scipy.stats.chi2_contingency(counts).pvalue` takes (2, classes): the counts of each sample.",
         "`np.union1d(a, b)` has the classes of both samples. Twice the smaller p-value, but at most 1.",
     )
     reference = staticmethod(_p_value)
     slips: ClassVar = {
-        "uncorrected": "two tests have two chances to cry wolf: double the smaller p-value (Bonferroni)",
-        "larger": "you took the larger p-value; one of the tests is enough for an alarm",
+        "uncorrected": "two tests have two chances of a false alarm: double the smaller p-value (Bonferroni)",
+        "larger": "you took the larger p-value: one of the tests is enough for an alarm",
         "classes": "the confidence is left out",
-        "confidence": "the classes have no say: left out, or given as shares? chi-square wants counts",
-        "means": "that test compares means alone; Kolmogorov's and Smirnov's sees any difference",
-        "common": "a class that only one sample has is left out, and just that is suspicious",
+        "confidence": "the classes have no effect: left out, or given as shares? chi-square takes counts",
+        "means": "that test compares only means: Kolmogorov–Smirnov sees any difference",
+        "common": "a class that only one sample has is left out, and that is the suspicious one",
         "above one": "a p-value is at most 1",
     }
 
@@ -262,7 +262,7 @@ def _damaged(pixels: np.ndarray) -> dict[str, bytes]:
     bmp = bytearray(_file(pixels, "bmp"))
     bmp[46] = 7  # the number of colours in the palette: ValueError in load
     header, size, most, content = _file(pixels, "ppm").split(b"\n", 3)
-    wide = b"\n".join((header, size, b"65535", content))  # two bytes a pixel promised: ValueError in load
+    wide = b"\n".join((header, size, b"300", content))  # two bytes a pixel promised: ValueError in load
     unsized = b"\n".join((header, b"x" + size, most, content))  # ValueError in open
     tiff = bytearray(_file(pixels, "tiff"))
     place = tiff.index(struct.pack("<HH", 273, 4))  # where the strips begin, told as text: TypeError in load
