@@ -1,25 +1,25 @@
 # %% [markdown]
 # # 08 · Deployment: a network that strangers can use
 #
-# Your network reads digits in a notebook, for you. Now somebody else wants to use it: a colleague with a telephone, a
-# program in another language, a thousand people at once. They have no notebook, perhaps no PyTorch, and they send
-# whatever they have. In this chapter the digit reader leaves the notebook, answers strangers over a network, refuses
-# what it must refuse, and notices when the world has changed.
+# Your network reads digits in a notebook, for you. Now somebody else wants to use it: a colleague with a phone, a program
+# in another language, a thousand people at once. They have no notebook, perhaps no PyTorch, and they send whatever they
+# have. In this chapter, the digit reader leaves the notebook, answers strangers over a network, refuses what it must
+# refuse, and notices when the world has changed.
 #
 # **You will be able to**
-# - write a network to one file, and prove that the file computes the same
-# - say what a smaller file of integers saves, and what it costs
+# - write a network to one file, and check that the file computes the same
+# - say what a file of integers saves, and what it costs
 # - run a service with limits, call it, and refuse a request with a reason
-# - keep a log, and find drift by a test whose false alarms you know
+# - keep a log, detect drift with a test whose rate of false alarms you chose, and learn from your users' corrections
 #
 # **Time:** 80 minutes. **You need:** chapters 01 to 06.
 
 # %% [markdown]
 # ## 1. What leaves the notebook
 #
-# A network alone is of no use to a stranger. They also need to know how its pictures are prepared, and what its
-# outputs mean. Chapter 06 put the three together, in a `Predictor`. Here we make one around the course's own reader of
-# the small digits. First all that we'll need.
+# A network alone is of no use to a stranger. They also need to know how to prepare the pictures, and what the outputs
+# mean. Chapter 06 put the three together in a `Predictor`. Here we build one around the course's own reader of the small
+# digits. First, the imports.
 
 # %%
 import math
@@ -37,17 +37,17 @@ from torch import nn
 from torchvision.transforms.v2.functional import rotate, to_pil_image
 
 # %% [markdown]
-# Then the course's own helpers, and how pictures and tables shall look.
+# Then the course's own helpers, and the style of figures and tables.
 
 # %%
-from dl_course import check, hint, progress, solution
+from dl_course import ask, check, hint, progress, solution
 from dl_course.data import load
 
 sns.set_theme(style="white", palette="colorblind")
 pd.set_option("display.max_colwidth", 100)
 
 # %% [markdown]
-# Network, preparation and names, put together. What does it say of three pictures?
+# Here are network, preparation and names together. What does it say about three pictures?
 
 # %%
 from dl_course.evaluation import Predictor
@@ -61,8 +61,8 @@ reader(list(test.images[:3])).round(3)
 
 # %% [markdown]
 # That still needs Python, PyTorch and our classes. What would a program need that has none of them? Only the
-# arithmetic: which numbers are multiplied with which, in what order. `torch.export` runs the network once, with
-# stand-ins for pictures, and writes down what happens.
+# arithmetic: which numbers to multiply by which, in what order. `torch.export` runs the network once, with stand-ins for
+# pictures, and records what happens.
 
 # %%
 batch = torch.export.Dim("batch")
@@ -73,16 +73,18 @@ steps = [node.name for node in written.graph.nodes if node.op == "call_function"
 print(*steps, sep="\n")
 
 # %% [markdown]
-# No class of ours is left, only convolutions, norms and the like, one after the other. `Dim("batch")` says that the
-# first size may be any number. Without it, the file would take two pictures at a time, for ever. (Older texts do this
-# with *TorchScript*. PyTorch gave that up.)
+# No class of ours is left, only convolutions, norms and the like, one after the other. `Dim("batch")` says that the first
+# size may vary. (Older texts use *TorchScript* for this. It is deprecated.)
+
+# %%
+ask("08-fixed-batch")
 
 # %% [markdown]
 # ## 2. One file
 #
-# **ONNX** is a format for such lists of steps, and **ONNX Runtime** a program of some megabytes that runs them: on
-# servers, in browsers, on telephones (there it is called *ONNX Runtime Mobile*), from a dozen languages. `to_onnx`
-# writes preparation and network into one file, and the names of the classes beside them.
+# **ONNX** is a format for such lists of steps, and **ONNX Runtime** is a program of some megabytes that runs them: on
+# servers, in browsers, on phones, and from many programming languages. `to_onnx` writes the preparation and the network
+# into one file, along with the names of the classes.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.deploy import to_onnx
@@ -93,8 +95,8 @@ reader.save(folder / "digits.safetensors")
 export
 
 # %% [markdown]
-# The *opset* is the edition of ONNX's dictionary that the file is written in. Look inside. Which steps are there, and
-# what does the file want?
+# The *opset* is the version of ONNX's set of operators that the file uses. Look inside. Which steps are there, and what
+# input does the file expect?
 
 # %%
 import onnx
@@ -105,27 +107,27 @@ print(graph.input[0].name, [size.dim_param or size.dim_value for size in sizes])
 print(*(node.op_type for node in graph.node))
 
 # %% [markdown]
-# Two things are worth a second look. The first steps subtract and divide: that is the normalization. Whoever uses the
-# file can't forget it. And no batch norm is left. In eval mode it only scales and shifts, so the exporter has
-# multiplied it into the convolution before it.
+# Two things are worth a second look. The first steps subtract and divide: that is the normalization, so nobody who uses
+# the file can forget it. And no batch norm is left. In eval mode it only scales and shifts, so it was folded into the
+# convolution before it.
 
 # %% [markdown]
-# ## 3. Prove it
+# ## 3. Check it
 #
-# The exporter translates one program into another. Translations can be wrong, and a wrong one gives no error, just
-# other digits. So never hand on a file that you haven't compared. Compare at *several* batch sizes, because there the
-# usual mistakes show: a size that was frozen, a mean over the wrong axis.
+# The exporter translates one program into another. A translation can be wrong, and then there may be no error, just
+# different digits. So never hand on a file that you haven't compared. Compare at *several* batch sizes, because that is
+# where the usual mistakes show: a size that was frozen, a mean over the wrong axis.
 #
-# **Exercise.** Write `largest_difference`. `run` stands for the file: it takes an array, and gives an array of logits.
-# Think of three traps. The network may be in training mode. `run` may raise an exception. And it may give NaN, of which
-# every comparison is false.
+# **Exercise.** Write `largest_difference`. `run` stands for the file: it takes an array and returns an array of logits.
+# There are three traps. The network may be in training mode. `run` may raise an exception. And it may return NaN, and
+# comparisons with NaN are false.
 
 # %% tags=["exercise"]
 def largest_difference(model: nn.Module, run, pictures: np.ndarray, sizes: list[int]) -> float:
     """Return the largest absolute difference between the logits of model and run.
 
     Both get the first n pictures, for each n in sizes. The model is used in eval mode.
-    math.inf where run raises an exception at one of the sizes, or gives NaN.
+    math.inf if run raises an exception at one of the sizes, or gives NaN.
     """
     ### BEGIN SOLUTION
     model.eval()
@@ -146,8 +148,8 @@ def largest_difference(model: nn.Module, run, pictures: np.ndarray, sizes: list[
 check(largest_difference)
 
 # %% [markdown]
-# Now for our file. Float32 has about seven digits. Two programs that add the same numbers in another order differ in the
-# last of them, so we ask for no more than that.
+# Now for our file. Float32 has about seven significant digits. Two programs that add the same numbers in a different order
+# may differ in the last ones, so we can't ask for exact equality.
 
 # %%
 import onnxruntime
@@ -166,8 +168,8 @@ furthest = largest_difference(whole, run, pictures.numpy(), [1, 2, 7, 64])
 print("the same" if furthest < 1e-5 else f"{furthest:g} apart")
 
 # %% [markdown]
-# `to_onnx` makes this comparison by itself, and writes no file that fails. Here is a network with an innocent line in
-# it. Can you see which?
+# `to_onnx` makes this comparison itself and writes no file that fails it. Here is a network with a line that only looks
+# innocent. Can you see which?
 
 # %%
 class Innocent(nn.Module):
@@ -185,15 +187,15 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# `len` gives an ordinary Python number, and the exporter sees only that number: the size of its example. PyTorch
-# writes such a file without a word. It works in the demonstration, with one batch size, and fails with the first user.
+# `len` returns an ordinary Python number, so the exporter records a constant: the size of its example. Such a file works
+# in the demonstration, with that batch size, and fails with the first user.
 
 # %% [markdown]
 # ## 4. How long does an answer take?
 #
-# Two figures, not one. **Latency** is how long one request waits. **Throughput** is how many pictures are read in a
-# second. Batches help the second, and hurt the first. We measure both for PyTorch and for ONNX Runtime, on one thread
-# each. They take turns, and of many calls we keep the fastest: what else the machine does can only add to it.
+# That takes two numbers, not one. **Latency** is how long one request waits. **Throughput** is how many pictures are read
+# per second. Batches raise throughput, and latency with it. We measure both for PyTorch and for ONNX Runtime, on one
+# thread each. They take turns, and of twenty calls we keep the fastest: other work on the machine can only add time.
 
 # %% tags=["nbval-ignore-output"] alt="Two panels against the batch size, both axes logarithmic: milliseconds a batch rise for both programs, and pictures a second"
 from dl_course.deploy import load_onnx
@@ -213,18 +215,17 @@ for ax in axes:
     ax.set(xlabel="pictures in a batch", xticks=sizes, xticklabels=sizes)
 
 # %% [markdown]
-# Where the lines are apart at a batch of one, you see what a call itself costs, before anything is computed. In a
-# larger batch the pictures share that price. A service mostly gets single pictures, so the left end of the left panel
-# is what its users feel.
+# Much of what a batch of one costs is overhead of the call itself. In a larger batch, the pictures share that cost. A
+# service mostly gets single pictures, so its users feel the left end of the left panel.
 #
 # A program that reads a million pictures overnight works in batches instead. Memory is limited, so there is a largest
-# batch, and the last one is seldom full.
+# batch, and the last one is rarely full.
 #
-# **Exercise.** Write `predict_in_batches`. `run` takes at most `size` pictures at a time and gives logits.
+# **Exercise.** Write `predict_in_batches`. `run` takes at most `size` pictures at a time and returns logits.
 
 # %% tags=["exercise"]
 def predict_in_batches(run, pictures: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class of each picture, (N,), and with which probability, (N,), in their order.
+    """Return the class of each picture, (N,), and its probability, (N,), in the pictures' order.
 
     run: at most size pictures (n, C, H, W) -> logits (n, classes).
     No picture: two empty arrays.
@@ -244,7 +245,7 @@ def predict_in_batches(run, pictures: np.ndarray, size: int) -> tuple[np.ndarray
 check(predict_in_batches)
 
 # %% [markdown]
-# With it, the file reads the whole test set, and is right as often as its card promises.
+# Let the file read the whole test set. Is it right as often as the model card promises?
 
 # %%
 classes, confidence = predict_in_batches(run, pictures.numpy(), 100)
@@ -255,9 +256,14 @@ print(f"{(classes == labels.numpy()).mean():.4f}, promised {promised:.4f}")
 # ## 5. Integers instead of floats
 #
 # A weight is a float32, four bytes. Do we need all of them? **Quantization** stores each weight as one byte: an integer
-# from −128 to 127, times a step that a whole channel shares. The maps in between become integers, too. For that we have
-# to know how large they get. *Static* quantization learns it beforehand, from some pictures (calibration). *Dynamic*
-# quantization measures anew in every call.
+# from −128 to 127, times a step that a whole channel shares.
+
+# %%
+ask("08-bytes-of-int8")
+
+# %% [markdown]
+# The feature maps in between become integers, too. For that we have to know how large they get. *Static* quantization
+# finds out beforehand, from some pictures (*calibration*). *Dynamic* quantization measures it again in every call.
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.deploy import benchmark, quantize
@@ -269,27 +275,27 @@ benchmark([folder / "digits.safetensors", export.path, static, dynamic], test).r
 
 # %% [markdown]
 # Read the table from left to right. A file of integers has about a third of the bytes. The accuracy hardly moves. And
-# the time? It depends on the processor, and on whether ONNX Runtime has a quick way for just this step. Measuring anew
-# in every call is work, too. So never assume that integers are faster: measure.
+# the time? It depends on the processor, and on whether ONNX Runtime has a fast kernel for that operation. Measuring the
+# range in every call takes time, too. So never assume that integers are faster: measure.
 #
-# The column *integer layers* is there because of a trap. Some tools leave out what they can't quantize, and say
-# nothing. PyTorch's own old `quantize_dynamic` knows linear layers, and passes over every convolution. Whoever looks at
-# the accuracy alone is delighted: nothing was lost! So look at what *was* quantized.
+# The column *integer layers* is there because of a trap. Some tools skip layers that they can't quantize, and say nothing.
+# PyTorch's old `quantize_dynamic` quantizes linear layers and skips every convolution. If you look only at the accuracy,
+# you are delighted: nothing was lost! So look at what *was* quantized.
 
 # %% [markdown]
 # ## 6. A service
 #
-# Now to the strangers. A **service** is a program that waits for requests and answers them, by HTTP, the language of the
-# web. Ours has few words. `GET /health` asks whether it is ready. `POST /predict` brings pictures and gets their
-# classes. In a terminal you would start it like this:
+# Now to the strangers. A **service** is a program that waits for requests and answers them over HTTP, the protocol of the
+# web. Ours has two addresses: `GET /health` asks whether it is ready, and `POST /predict` sends pictures and gets back
+# their classes. In a terminal you would start it like this:
 #
 # ```
 # dl-course serve digits.onnx --port 8000
 # ```
 #
-# Then a browser finds a page at `http://127.0.0.1:8000`, where one can draw a digit. Here we start the very same server
-# beside the notebook, on a port that is free. It doesn't use PyTorch at all. Two functions of a log come along; we'll
-# need them soon.
+# At `http://127.0.0.1:8000`, your browser then shows a page where you can draw a digit. Here we start the same server
+# beside the notebook, on a free port. It doesn't use PyTorch at all. We also hand it two functions of a log, which we'll
+# need soon.
 
 # %%
 import httpx
@@ -298,12 +304,13 @@ from dl_course.deploy import Limits, PredictionLog, serving
 
 log, running = PredictionLog(reader.classes), ExitStack()
 hooks = {"on_prediction": log.record, "on_refusal": log.refuse}
-address = running.enter_context(serving(export.path, limits=Limits(pixels=1_000_000), **hooks))
+limits = Limits(pixels=1_000_000)
+address = running.enter_context(serving(export.path, limits=limits, **hooks))
 client = running.enter_context(httpx.Client(base_url=address, trust_env=False))
 client.get("/health").json()["status"]
 
 # %% [markdown]
-# The client plays the stranger. It knows nothing of networks: it has a PNG, and sends its bytes.
+# The client plays the stranger. It knows nothing about networks: it has a PNG and sends its bytes.
 
 # %%
 def png(picture):
@@ -318,8 +325,8 @@ said = answer.json()["predictions"][0]
 print(answer.status_code, "class", said["class"], f"with {said['confidence']:.0%}")
 
 # %% [markdown]
-# 200 means "fine". Several pictures may travel in one request, as a form with files. Here are eight. Above each stands
-# what the service called it.
+# Status 200 means "fine". One request can carry several pictures, as a form with files. Here are eight, each with the
+# service's answer above it.
 
 # %% alt="Eight handwritten digits in a row; above each the class that the service answered and its confidence"
 from dl_course.plots import image_grid
@@ -332,15 +339,24 @@ _ = image_grid(pictures[:8], titles, columns=8)
 # %% [markdown]
 # ## 7. What must be refused
 #
-# A notebook has one user, who means well. A service gets everything: a PDF, half a picture of a broken connection, a
-# photo of 200 megabytes. And it gets attacks. A **decompression bomb** is a tiny file that unpacks to gigabytes. Whoever
-# unpacks it to look at it has lost.
+# A notebook has one user, who means well. A service gets everything: a PDF, half a picture from a broken connection, a
+# photo of 200 megabytes. And it gets attacks. A **decompression bomb** is a tiny file that unpacks to gigabytes.
+
+# %%
+ask("08-when-to-measure")
+
+# %% [markdown]
+# A good service refuses bad input before it does any work, says why, and carries on. HTTP has status codes for that:
+# **413** too large, **415** unsupported type, **400** broken. Codes from 400 to 499 mean that the request is at fault;
+# codes from 500 mean that the server is. No picture, however damaged, should lead to a **500**, which says that the code
+# crashed. (There is one good use of a 5xx, **503** for "too busy"; we'll meet it soon.)
 #
-# A good service refuses before it works, says why, and goes on. HTTP has numbers for that: **413** too large, **415**
-# not of a kind I know, **400** broken. (Numbers from 500 mean: *my* fault. A service should never have to say them.)
+# Decoders were written for good files. On damaged ones they raise whatever happens to go wrong: Pillow raises `OSError`
+# for a PNG that was cut off, `SyntaxError` for one with a wrong length inside, `ValueError` for a damaged BMP, and
+# `TypeError` for a damaged TIFF.
 #
-# **Exercise.** Write `status_for`: the number for a body. First its length. Then the size that the header claims, before
-# anything is unpacked. Then whether it can be unpacked.
+# **Exercise.** Write `status_for`: the status code for a body. First check its length, then the size that the header
+# claims, before anything is unpacked, and then whether it can be unpacked.
 
 # %% tags=["exercise"]
 def status_for(body: bytes, most_bytes: int, most_pixels: int) -> int:
@@ -373,8 +389,8 @@ def status_for(body: bytes, most_bytes: int, most_pixels: int) -> int:
 check(status_for)
 
 # %% [markdown]
-# Now ask the real one. We send it a text, half a PNG, nothing, and a blank sheet of sixteen million pixels. With each goes
-# a word that says what it is, the *content type*. Compare the number of bytes that travel with the answers.
+# Now ask the real service. We send it a text, half a PNG, nothing, and a blank sheet of sixteen million pixels, and with
+# each a header that says what it is, the *content type*. Compare the bytes that we send with the answers.
 
 # %%
 from PIL import Image
@@ -391,43 +407,44 @@ for name, body in bodies.items():
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# Each refusal has a reason that the sender can act on, and none tells anything about our code. After all that, the last
-# row is answered as if nothing had happened. (Ours believes the content type. A text is a kind it doesn't know, 415. What
-# is called a picture and isn't one is broken, 400. Your function had only the bytes to go by.) There are more limits, each
-# against one way to bring a service down:
+# Each refusal has a reason that the sender can act on, and none reveals anything about our code. After all that, the last
+# row is answered as if nothing had happened. (Our service believes the content type. Text is a type it doesn't support,
+# 415. A body that claims to be a picture and isn't one is broken, 400. Your function had only the bytes to go by.) There
+# are more limits, each against one way to bring a service down. These are the limits of the server that we just asked:
 
 # %%
-pd.Series(vars(Limits()), name="limit", dtype=object).to_frame()
+pd.Series(vars(limits), name="limit", dtype=object).to_frame()
 
 # %% [markdown]
-# `seconds` stops a sender who dribbles one byte a minute. `concurrent` is how many requests may wait at once; the next
-# one gets a **503**: come again later. That is better than a queue in which everybody waits for ever.
+# `seconds` stops a sender who trickles one byte a minute. `concurrent` is how many requests are handled at once; the next
+# one gets a **503**: try again later. That is the 5xx a service *should* send when it is full. It is better than a queue
+# in which everybody waits too long.
 
 # %% [markdown]
 # ## 8. The log
 #
-# What do you know about your network, once it's out? Only what you write down. `PredictionLog` keeps the last pictures'
-# classes, confidences and times, in a bounded memory. It doesn't keep pictures. They belong to those who sent them.
-# First some traffic.
+# What do you know about your network once it is in use? Only what you record. `PredictionLog` keeps the classes,
+# confidences and times of the latest pictures, in bounded memory. It doesn't keep the pictures: they belong to the people
+# who sent them. First, some traffic.
 
 # %% tags=["nbval-ignore-output"]
 from concurrent.futures import ThreadPoolExecutor
 
 
-def ask(picture):
+def send(picture):
     """Send one picture; return the status of the answer."""
     return client.post("/predict", content=png(picture), headers=kind).status_code
 
 
 with ThreadPoolExecutor(8) as users:
-    statuses = list(users.map(ask, pictures[:200]))
+    statuses = list(users.map(send, pictures[:200]))
 print(pd.Series(statuses).value_counts().to_dict())
 log.summary().round(2).to_frame("value")
 
 # %% [markdown]
-# *p99* is the time that only one request in a hundred exceeds. Users remember that one, not the median. And the line
-# *refused* counts what you have just sent. Each request also wrote one line to the log of the process, as JSON, so that
-# other programs can read it. Now stop the server. It answers what it has accepted, and then goes.
+# *p99* is the time that only one request in a hundred exceeds. Users remember that one, not the median. The row *refused*
+# counts the bad requests that we have just sent. Each request also wrote one line to the log of the process, as JSON, so
+# that other programs can read it. Now stop the server. It answers the requests it has accepted, and then exits.
 
 # %%
 running.close()
@@ -436,19 +453,25 @@ log.refused.total()
 # %% [markdown]
 # ## 9. The world changes
 #
-# The service runs, answers come in milliseconds, no errors. And yet it may have become useless. Somebody mounts the
-# camera at a slant. A new form has dark digits on white paper. People begin to write letters. The network will answer as
-# before, because it always answers. This is called **drift**.
+# The service runs, answers within milliseconds, and reports no errors. And yet it may have become useless. Somebody mounts
+# the camera at an angle. A new form has dark digits on white paper. People start to write letters. The network still
+# answers, because it always answers. Such a change in the data is called **drift**.
 #
 # Labels would show it, but in use nobody gives you labels. So we compare what we *do* have, confidences and predicted
-# classes, with those of a time when all was well. That is a question about two samples, and statistics has tests for it:
+# classes, with those from a time when everything worked. That is a question about two samples, and statistics has tests
+# for it:
 #
-# - **Kolmogorov and Smirnov's** test for two samples of numbers: are the confidences distributed alike?
-# - the **chi-square** test for two rows of counts: are the classes as frequent as before?
+# - the **Kolmogorov–Smirnov** test, for two samples of numbers: do the confidences have the same distribution?
+# - the **chi-square** test, for two rows of counts: are the classes as frequent as before?
 #
-# Each gives a p-value: how often so large a difference comes about by chance when nothing has changed. Beware of one
-# thing. Each test cries wolf now and then, and two have two chances. *Bonferroni's* remedy: multiply the smaller p-value
-# by the number of tests.
+# Each gives a p-value: how often chance alone produces so large a difference when nothing has changed.
+
+# %%
+ask("08-false-alarms")
+
+# %% [markdown]
+# Every test raises a false alarm now and then, and two tests have two chances. *Bonferroni's* remedy is to multiply the
+# smaller p-value by the number of tests.
 #
 # **Exercise.** Write `drift_p_value`. SciPy has both tests. A class may occur in only one of the samples.
 
@@ -456,7 +479,7 @@ log.refused.total()
 def drift_p_value(confidence, classes, new_confidence, new_classes) -> float:
     """Return one p-value for "nothing has changed": twice the smaller of two, and at most 1.
 
-    confidence (N,), classes (N,): what was said of the reference. new_…, (M,): of new pictures.
+    confidence (N,), classes (N,): predicted for the reference; new_…, (M,): for new pictures.
     """
     from scipy.stats import chi2_contingency, ks_2samp
 
@@ -472,8 +495,9 @@ def drift_p_value(confidence, classes, new_confidence, new_classes) -> float:
 check(drift_p_value)
 
 # %% [markdown]
-# Try it on three samples: other digits of the same kind, the same digits inverted, and the same digits turned. The
-# reference must be pictures that the network wasn't trained on. Of those it is surer than it will ever be again.
+# Try it on three samples: other digits of the same kind, those digits inverted, and those digits turned. The reference
+# must be pictures that the network wasn't trained on. On its training pictures, it is more confident than it will be on
+# any others.
 
 # %%
 unseen = torch.cat([load("digits", "val").tensors()[0], pictures])
@@ -487,14 +511,13 @@ for name, sample in worlds.items():
     print(f"{name:14}confidence {after[0].mean():.2f}   {'drift' if p < 0.01 else 'no drift'}")
 
 # %% [markdown]
-# Why not simply look at the mean confidence? Because nobody can say how far it has to fall. A limit by feeling is either
-# deaf or hysterical. The test knows how much chance alone moves things, with so many pictures. If you say "alarm below
-# 0.01", then one quiet day in a hundred has a false alarm. That is a price you can choose.
+# Why not simply look at the mean confidence? Because nobody can say how far it has to fall. A threshold chosen by feeling
+# gives either no alarms or far too many. The test accounts for how much chance alone changes with so many pictures. If you
+# set the alarm at 0.01, at most about one quiet day in a hundred has a false alarm. That is a price you can choose.
 #
-# `drift` of the course adds a third test. It trains a small classifier to tell old pictures from new ones, by coarse
-# features of them, on one half of each sample. On the other half it must prove itself. If it can tell them apart,
-# something has changed, whatever it is. (Holm's correction does for three tests what Bonferroni's does, and finds a
-# little more.)
+# The course's `drift` adds a third test. It trains a small classifier to tell old pictures from new ones by some coarse
+# features, on one half of each sample, and tests it on the other half. If it can tell them apart, something has changed,
+# whatever it is. (Instead of Bonferroni's correction it uses Holm's, which detects a little more.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.deploy import drift
@@ -503,7 +526,7 @@ served = load_onnx(export.path)
 
 
 def logged(pictures):
-    """Return the log's table of what the file says of these pictures."""
+    """Return the log's table of the file's predictions for these pictures."""
     log = PredictionLog(reader.classes)
     log.record(served.probabilities(pictures), 0.0, pictures)
     return log.table()
@@ -513,9 +536,9 @@ reference = logged(old)
 drift(reference, logged(rotate(new, 20)))
 
 # %% [markdown]
-# Now a fortnight in the life of a service. Every day brings 150 digits. After day 6 the camera's screw works loose, and
-# every day the pictures are turned by three degrees more. For each day we note the p-value, and what nobody can see in
-# real life, the accuracy.
+# Now two weeks in the life of a service. Every day brings 150 digits. After day 6 the camera's screw works loose, and each
+# day the pictures are turned by three more degrees. For each day we record the p-value and, although nobody could see it
+# in real life, the accuracy.
 
 # %%
 truth = torch.cat([load("digits", "val").labels, labels])
@@ -530,7 +553,8 @@ for day in range(1, 15):
 days = pd.DataFrame(rows).set_index("day")
 
 # %% [markdown]
-# Look for two days: the one on which the upper curve falls below the line, and the one on which the lower one falls.
+# Look for two days: the one on which the upper curve falls below the line, and the one on which the lower curve starts to
+# fall.
 
 # %% tags=["nbval-ignore-output"] alt="Two panels over fourteen days: the p-value wanders near one, and falls far below the alarm line once the camera slips; the accuracy falls days later"
 figure, axes = plt.subplots(2, 1, figsize=(7, 4.2), sharex=True, layout="constrained")
@@ -541,18 +565,45 @@ axes[0].legend()
 _ = days["accuracy"].plot(ax=axes[1], style="s-C2", ylabel="accuracy", ylim=(0, 1.05))
 
 # %% [markdown]
-# The p-value wanders while nothing happens: that is chance. Then it drops, far below the line. The alarm comes while the
-# accuracy below still looks well. That is the point of watching: you learn it before your users do.
+# As long as nothing changes, the p-value stays above the line. Then it drops far below. Compare the day of the alarm
+# with the accuracy on that day: that is the point of monitoring, to notice before your users do.
 #
-# An alarm isn't a verdict. It says "look", and nothing more. Perhaps a school class is visiting, and all is well.
+# An alarm isn't a verdict. It says "look", and nothing more. Perhaps a school class is visiting, and everything is fine.
 # Collect some labels, and measure.
+#
+# ### Feedback: the users' corrections
+#
+# Labels can come from the users. Put a "that's wrong" button beside each answer, and let them correct it. With their
+# consent you keep the picture, the answer, the correction, the date and the model's version. A correction becomes data in
+# four steps: a second person confirms it; exact copies are removed; *some of the new pictures go to a test set*, which no
+# training ever sees; the others join the next version of the training data (chapter 07).
+#
+# But what users send is no random sample. They report what annoys them. Suppose that they report 60 of 100 wrong answers,
+# and confirm 5 of 100 right ones. The digits are turned by 25°.
+
+# %% tags=["nbval-ignore-output"]
+answers, _ = predict_in_batches(run, rotate(pictures, 25).numpy(), 100)
+right = answers == labels.numpy()
+drawn = np.random.default_rng(0).random(len(right))
+sent = drawn < np.where(right, 0.05, 0.6)
+asked = np.random.default_rng(1).permutation(len(right))[: sent.sum()]
+shares = {"all pictures": right, "what users send": right[sent], "as many at random": right[asked]}
+pd.DataFrame({"pictures": map(len, shares.values()), "right": map(np.mean, shares.values())},
+             index=shares).round(2)  # fmt: skip
+
+# %% [markdown]
+# The feedback is a good source of *hard* pictures to train on, and a bad estimate of the accuracy. To know how good the
+# service is, label a random sample of its pictures, too.
 
 # %% [markdown]
 # ## 10. A new network, in the shadow
 #
 # One day you have a better network, or a smaller one. Don't just replace the old one. Let both read the same requests for
-# a while, and show the users only the old one's answers: the new one runs in the **shadow**. Then compare, by the
-# paired comparison of chapter 06. Here the file of integers follows the file of floats.
+# a while, and show the users only the old one's answers: the new one runs in **shadow mode**. Then compare the two with
+# the paired comparison of chapter 06. Here the file of integers is to replace the file of floats.
+
+# %%
+ask("08-no-disagreement")
 
 # %%
 from dl_course.deploy import shadow
@@ -561,15 +612,51 @@ comparison = shadow(served, load_onnx(static), test)
 comparison
 
 # %% [markdown]
-# Both have read the same pictures, so only those count that one of them alone has right. If there are hardly any, nobody
-# will notice the change. An **A/B test** shows each network to half of the users instead. It costs more, because now
-# mistakes reach people. You need it where the users' behaviour is the measure.
+# Both have read the same pictures, so only those count that just one of the two gets right. Even if there are none, the
+# interval has a width: a few hundred pictures can't rule out a difference of about one in a hundred. (The *rule of three*
+# says it in your head: if something never happened in $n$ cases, its rate may still be up to $3/n$.) Is that close enough?
+# If not, let the shadow run longer.
+#
+# An **A/B test** shows each network to half of the users instead. It costs more, because now mistakes reach people. You
+# need it if the users' behaviour is what you want to measure.
+#
+# ## 11. On a phone
+#
+# A phone has little memory, a battery, and no Python. Three ways lead there:
+#
+# - **ONNX Runtime** has packages for Android and iOS. It reads `digits.onnx` as it is, or a file in its own *ORT format*,
+#   which a smaller build of the runtime can read. The converter also lists the operators that the file needs; a build with
+#   only these is smaller still.
+# - **ExecuTorch** is PyTorch's own way: it compiles the result of `torch.export` to a `.pte` file, and hands parts of it
+#   to the phone's accelerators.
+# - **Core ML** (Apple) and **LiteRT** (Google, once *TensorFlow Lite*) have converters of their own, too.
+#
+# We take the first. After every conversion, compare again.
+
+# %%
+import subprocess
+import sys
+
+convert = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", str(export.path)]
+done = subprocess.run([*convert, "--optimization_style", "Fixed"], capture_output=True, text=True)
+assert done.returncode == 0, done.stderr
+
+# %%
+phone = onnxruntime.InferenceSession(export.path.with_suffix(".ort"))
+gap = np.abs(phone.run(["logits"], {"pictures": pictures.numpy()})[0] - run(pictures.numpy())).max()
+print("the same" if gap < 1e-5 else f"{gap:g} apart")
+print(export.path.with_suffix(".required_operators.config").read_text().partition("\n\n")[2])
 
 # %% [markdown]
-# ## 11. The card
+# Each line names a set of operators, its version, and those of its operators that the file needs. On a phone, bytes and
+# battery matter, so this is where integers pay off most. Measure on the phone itself: your laptop's times say nothing
+# about it.
+
+# %% [markdown]
+# ## 12. The card
 #
-# What you hand on has a card. It says what the network is for, how good it is, and where it must not be used. This one
-# takes its figures from the cells above, so it can't be wrong about them.
+# A model you hand on needs a card. It says what the network is for, how good it is, and where it must not be used. This
+# card takes its numbers from the cells above, so they can't be out of date.
 
 # %% tags=["nbval-ignore-output"]
 from IPython.display import Markdown
@@ -579,7 +666,7 @@ Markdown(f"""
 **digits.onnx**, {export.bytes:,} bytes, opset {export.opset}
 
 - *For*: single handwritten digits, 28×28, bright on black. *Not for*: letters, several digits,
-  anything where a wrong digit does harm and nobody looks.
+  anything where a wrong digit does harm and nobody checks.
 - *Made from*: scikit-learn's digits, training part; seed {record["seed"]}.
 - *Accuracy*: {(classes == labels.numpy()).mean():.4f} on {len(test)} unseen pictures.
 - *Verified*: at most {max(export.differences.values()):.0e} from PyTorch, any batch size.
@@ -590,22 +677,23 @@ Markdown(f"""
 # %% [markdown]
 # ## What else there is
 #
-# - **Containers.** The repository's `Containerfile` packs the service with all it needs, so that it runs the same
-#   everywhere. It holds ONNX Runtime and no PyTorch, which keeps it small.
-# - **Telephones.** ONNX Runtime Mobile runs the same file. There bytes and battery count, so integers pay off most.
-# - **Encryption and passwords.** Our service has neither. In the open network it belongs behind a proxy that has both.
+# - **Containers.** The repository's `Containerfile` packs the service with everything it needs, so that it runs the same
+#   everywhere. It contains ONNX Runtime and no PyTorch, which keeps it small.
+# - **Encryption and passwords.** Our service has neither. On the internet, it belongs behind a proxy that has both.
 # - **Versions.** Keep every file that ever answered, with the commit and the data that made it. When someone asks why a
 #   digit was misread last May, you'll want to know which network it was.
 
 # %% [markdown]
 # ## Summary
 #
-# - Hand on preparation, network and names in one file. Whoever gets it can't forget a step.
-# - An export is a translation: prove it equal at several batch sizes, and let NaN and exceptions count as wrong.
-# - Latency and throughput are two figures. Measure both, at the batch sizes you'll have.
-# - Integers save bytes for sure, and time perhaps. Look at how much was quantized.
-# - A service refuses early, with a reason, and its limits are numbers that you chose.
-# - Drift is a question about two samples. A test knows how much chance moves; a limit by feeling doesn't.
+# - Hand on preparation, network and names in one file. Then nobody can forget a step.
+# - An export is a translation: compare it at several batch sizes, and count NaN and exceptions as wrong.
+# - Latency and throughput are two different numbers. Measure both, at the batch sizes you'll have.
+# - Integers are sure to save bytes, and may save time. Look at how much was quantized.
+# - A service refuses early, with a reason, and its limits are numbers that you chose. Damaged pictures raise every kind of
+#   exception.
+# - Drift is a question about two samples. A test accounts for chance; a threshold chosen by feeling doesn't.
+# - Users' corrections are data to train on, and no estimate of the accuracy. No disagreement on few pictures proves little.
 #
 # ## Check yourself
 
