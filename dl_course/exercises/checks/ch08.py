@@ -256,19 +256,18 @@ def _file(pixels: np.ndarray, kind: str = "png") -> bytes:
 
 def _damaged(pixels: np.ndarray) -> dict[str, bytes]:
     """Return files that Pillow fails to read in ways that aren't OSErrors."""
-    png = bytearray(_file(pixels))
-    png[33:37] = struct.pack(">I", 20)  # the length of the pixels' chunk; what follows is no chunk:
-    png[69:73] = b"\xff" * 4  # SyntaxError in load
-    bmp = bytearray(_file(pixels, "bmp"))
-    bmp[46] = 7  # the number of colours in the palette: ValueError in load
-    header, size, most, content = _file(pixels, "ppm").split(b"\n", 3)
-    wide = b"\n".join((header, size, b"300", content))  # two bytes a pixel promised: ValueError in load
-    unsized = b"\n".join((header, b"x" + size, most, content))  # ValueError in open
-    tiff = bytearray(_file(pixels, "tiff"))
-    place = tiff.index(struct.pack("<HH", 273, 4))  # where the strips begin, told as text: TypeError in load
-    tiff[place + 2] = 2
-    found = {"PNG": png, "BMP": bmp, "PGM": wide, "PGM without a size": unsized, "TIFF": tiff}
-    return {kind: bytes(body) for kind, body in found.items()}
+    png, bmp, pgm, tiff = (_file(pixels, kind) for kind in ("png", "bmp", "ppm", "tiff"))
+    strips = tiff.index(struct.pack("<HH", 273, 4))
+    return {
+        # A wrong length of the pixels' chunk, and no name of a chunk where the next should begin: SyntaxError
+        "PNG": png[:33] + struct.pack(">I", 20) + png[37:69] + b"\xff" * 4 + png[73:],
+        "BMP": bmp[:46] + b"\x07" + bmp[47:],  # the number of colours in the palette: ValueError in load
+        "PGM": pgm.replace(b"\n255\n", b"\n300\n", 1),  # two bytes a pixel promised: ValueError in load
+        "PGM without a size": pgm.replace(b"\n", b"\nx", 1),  # ValueError in open
+        "TIFF": tiff[: strips + 2]
+        + b"\x02"
+        + tiff[strips + 3 :],  # strips' places as text: TypeError in load
+    }
 
 
 def _claims(side: int) -> bytes:
