@@ -33,7 +33,7 @@ def means_of(pictures, labels):
     return {int(kind): pictures[labels == kind].mean(0) for kind in labels.unique()}
 
 
-@wrong("nearest_mean", "give the labels that belong to them")
+@wrong("nearest_mean", "return the labels that belong to them")
 def _(pictures, labels, new):
     means = torch.stack(list(means_of(pictures, labels).values()))
     return ((new[:, None] - means) ** 2).flatten(2).sum(2).argmin(1)
@@ -99,31 +99,31 @@ def counted(pairs, classes):
     return table
 
 
-@wrong("confusion", "a row is a true class")
+@wrong("confusion", "rows are true classes")
 def _(labels, predicted, classes):
     return counted(zip(predicted, labels, strict=True), classes)
 
 
-@wrong("confusion", "counts a pair once")
+@wrong("confusion", "counts a repeated pair only once")
 def _(labels, predicted, classes):
     table = torch.zeros(classes, classes, dtype=torch.int32)
     table[labels, predicted] += 1
     return table
 
 
-@wrong("confusion", "shares of a row")
+@wrong("confusion", "shares of each row")
 def _(labels, predicted, classes):
     table = counted(zip(labels, predicted, strict=True), classes).double()
     return table / table.sum(1, keepdim=True)
 
 
-@wrong("confusion", "right answers belong in the table")
+@wrong("confusion", "correct answers belong in the table")
 def _(labels, predicted, classes):
     pairs = zip(labels, predicted, strict=True)
     return counted([(a, b) for a, b in pairs if a != b], classes)
 
 
-@wrong("confusion", "has its row and its column, too")
+@wrong("confusion", "still gets its row and its column")
 def _(labels, predicted, classes):
     return counted(zip(labels, predicted, strict=True), len(set(labels.tolist())))
 
@@ -149,18 +149,18 @@ def _(labels, predicted, classes):
 # worst_mistakes ------------------------------------------------------------------------------------------
 
 
-@wrong("worst_mistakes", "right ones too")
+@wrong("worst_mistakes", "correct ones included")
 def _(logits, labels, k):
     return logits.softmax(1).amax(1).topk(min(k, len(logits))).indices
 
 
-@wrong("worst_mistakes", "places among the mistakes")
+@wrong("worst_mistakes", "indices among the mistakes")
 def _(logits, labels, k):
     confidence, predicted = logits.softmax(1).max(1)
     return confidence[predicted != labels].argsort(descending=True)[:k]
 
 
-@wrong("worst_mistakes", "the least confident come first")
+@wrong("worst_mistakes", "the least confident mistakes come first")
 def _(logits, labels, k):
     confidence, predicted = logits.softmax(1).max(1)
     order = confidence.argsort()
@@ -174,7 +174,7 @@ def _(logits, labels, k):
     return order[(predicted != labels)[order]][:k]
 
 
-@wrong("worst_mistakes", "how sure was it of its *answer*")
+@wrong("worst_mistakes", "how confident was it in its *answer*")
 def _(logits, labels, k):
     order = F.cross_entropy(logits, labels, reduction="none").argsort(descending=True)
     return order[(logits.argmax(1) != labels)[order]][:k]
@@ -216,18 +216,18 @@ def gaps_of(confidence, correct, bins, closed="right"):
     return gaps[shares > 0], shares[shares > 0]
 
 
-@wrong("calibration_error", "weigh it with its share")
+@wrong("calibration_error", "weight each by its share")
 def _(confidence, correct, bins):
     return gaps_of(confidence, correct, bins)[0].abs().mean()
 
 
-@wrong("calibration_error", "gaps of both signs cancel")
+@wrong("calibration_error", "gaps of opposite sign cancel")
 def _(confidence, correct, bins):
     gaps, shares = gaps_of(confidence, correct, bins)
     return (gaps * shares).sum()
 
 
-@wrong("calibration_error", "the gap of all pictures at once")
+@wrong("calibration_error", "the gap over all pictures at once")
 def _(confidence, correct, bins):
     return abs(confidence.mean() - correct.double().mean())
 
@@ -237,7 +237,7 @@ def _(confidence, correct, bins):
     return gaps_of(confidence, correct, bins)[0].abs().max().item()
 
 
-@wrong("calibration_error", "not its square")
+@wrong("calibration_error", "not the squared one")
 def _(confidence, correct, bins):
     gaps, shares = gaps_of(confidence, correct, bins)
     return (gaps**2 * shares).sum()
@@ -407,7 +407,7 @@ def test_too_many_parameters_are_refused_also_where_they_are_kept_as_buffers(bes
 
 def test_weights_of_another_network_are_named_as_such(beside, weights):
     save_file(weights, beside)
-    assert "changed since" in diagnosis(check(named(Wide)))
+    assert "has the network changed since" in diagnosis(check(named(Wide)))
 
 
 def test_a_network_without_ten_scores_is_refused(beside):

@@ -1,4 +1,4 @@
-"""Judging chapter 06: what a project needs besides its network. The right answers can be told to slip."""
+"""Judging chapter 06: what a project needs besides its network. Reference answers can make known mistakes."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -38,18 +38,18 @@ class NearestMean(Exercise):
     name = "nearest_mean"
     not_allowed = ("NearestCentroid", "KNeighborsClassifier")
     hints = (
-        "`labels.unique()` are the classes; `pictures[labels == kind].mean(0)` is the mean picture of one.",
-        "`torch.cdist(a.flatten(1), b.flatten(1))` has the distance of each row of a to each row of b.",
-        "argmin(1) tells which mean is nearest, by its place. Which label belongs to that place?",
+        "`labels.unique()` gives the classes; `pictures[labels == kind].mean(0)` is the mean of one class.",
+        "`torch.cdist(a.flatten(1), b.flatten(1))` gives the distance from each row of a to each row of b.",
+        "`argmin(1)` gives the index of the nearest mean. Which label belongs to that index?",
     )
     reference = staticmethod(_nearest_mean)
     slips: ClassVar = {
-        "place": "those are places in your list of means; give the labels that belong to them",
+        "place": "those are indices into your list of means; return the labels that belong to them",
         "farthest": "you took the farthest mean",
-        "product": "a product isn't a distance: bright means win; subtract, square, and add up",
-        "sum": "those are sums: divide by the number of pictures, or frequent classes lie far away",
-        "median": "those are medians; the mean is asked for",
-        "neighbour": "that is the nearest single picture; take each class's mean first",
+        "product": "a product isn't a distance, so bright means win; subtract, square and sum",
+        "sum": "those are sums; divide by the number of pictures, or frequent classes end up far away",
+        "median": "those are medians; use the mean",
+        "neighbour": "that is the nearest single picture; average each class first",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -77,9 +77,9 @@ class ChallengeCheck(Exercise):
     not_allowed = ("trained", "pretrained")
     limit: ClassVar = 60_000
     hints = (
-        "A block: Conv2d(…, 3, padding=1, bias=False), BatchNorm2d, ReLU, MaxPool2d(2). Three will do.",
-        "A convolution has 9 · inputs · outputs weights. AdaptiveAvgPool2d(1) keeps the Linear small.",
-        "Not there yet? More epochs, or a larger learning rate; look at the validation's accuracy alone.",
+        "A block: Conv2d(…, 3, padding=1, bias=False), BatchNorm2d, ReLU, MaxPool2d(2). Three are enough.",
+        "A convolution has 9 · inputs · outputs weights. AdaptiveAvgPool2d(1) keeps the Linear layer small.",
+        "Not there yet? More epochs, or a larger learning rate; judge by validation accuracy alone.",
     )
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -103,15 +103,15 @@ class ChallengeCheck(Exercise):
             why = f"your code raised {outputs['raised']} {outputs['line']}"
             why = {
                 "FileNotFoundError": "train and save your network first: the cell above does both",
-                "RuntimeError": "it can't run with the file's weights: changed since? Train it again",
+                "RuntimeError": "the file's weights don't fit: has the network changed since? Train it again",
                 "TimeUp": outputs["message"],
             }.get(outputs["raised"], why)
             return Difference("", outputs["message"], "a trained network", why)
         if not isinstance(count, int) or not 0 < count <= self.limit:  # nor NaN, which is no larger
-            return Difference("parameters", count, self.limit, "too many parameters: make it narrower")
+            return Difference("parameters", count, self.limit, "too many parameters: use fewer channels")
         wanted = (len(case["_labels"]), 10)
         if logits.shape != wanted:
-            return Difference("logits", logits.shape, wanted, "ten scores are needed for each picture")
+            return Difference("logits", logits.shape, wanted, "return ten scores for each picture")
         right = float((logits.argmax(1) == case["_labels"]).mean())
         if right >= case["_bar"]:
             return None
@@ -137,17 +137,17 @@ class Confusion(Exercise):
     name = "confusion"
     not_allowed = ("confusion_matrix", "crosstab", "histogram2d")
     hints = (
-        "Begin with `torch.zeros(classes, classes, dtype=torch.long)`, and go through the pairs with `zip`.",
-        "`table[labels, predicted] += 1` counts a pair once, however often it occurs: add in a loop.",
+        "Start with `torch.zeros(classes, classes, dtype=torch.long)`, and loop over the pairs with `zip`.",
+        "`table[labels, predicted] += 1` counts a repeated pair only once: add one at a time, in a loop.",
         "Without a loop: `labels * classes + predicted` numbers the pairs; `torch.bincount` counts them.",
     )
     reference = staticmethod(_confusion)
     slips: ClassVar = {
-        "mirrored": "your result is transposed: a row is a true class, a column a predicted one",
-        "once": "table[labels, predicted] += 1 counts a pair once, however often it occurs",
-        "shares": "those are shares of a row; counts are asked for",
-        "wrong only": "right answers belong in the table, too: on its diagonal",
-        "shape": "a class that doesn't occur has its row and its column, too",
+        "mirrored": "your result is transposed: rows are true classes, columns predicted ones",
+        "once": "table[labels, predicted] += 1 counts a repeated pair only once",
+        "shares": "those are shares of each row; return counts",
+        "wrong only": "correct answers belong in the table, too, on its diagonal",
+        "shape": "a class that doesn't occur still gets its row and its column",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -176,17 +176,17 @@ class WorstMistakes(Exercise):
     name = "worst_mistakes"
     not_allowed = ("worst", "dl_course.evaluation")
     hints = (
-        "`logits.softmax(1).max(1)` gives two things: how sure, and of which class.",
-        "`(predicted != labels).nonzero().flatten()` are the places of the mistakes in the whole set.",
-        "Sort the mistakes' confidences, `argsort(descending=True)[:k]`; then look up their places.",
+        "`logits.softmax(1).max(1)` gives two tensors: the confidence and the predicted class.",
+        "`(predicted != labels).nonzero().flatten()` gives the indices of the mistakes in the whole set.",
+        "Sort the mistakes' confidences with `argsort(descending=True)[:k]`, then look up their indices.",
     )
     reference = staticmethod(_worst)
     slips: ClassVar = {
-        "all": "these are the surest answers, right ones too; take mistakes only",
-        "place": "those are places among the mistakes; give their places in the whole set",
-        "least": "the least confident come first: sort in descending order",
-        "logits": "a large logit isn't confidence, if the others are large, too: take the softmax first",
-        "truth": "you sorted by the true class's probability; how sure was it of its *answer*?",
+        "all": "these are the most confident answers, correct ones included; keep only the mistakes",
+        "place": "those are indices among the mistakes; return indices into the whole set",
+        "least": "the least confident mistakes come first; sort in descending order",
+        "logits": "a large logit isn't confidence, since others may be large, too: take the softmax first",
+        "truth": "you sorted by the true class's probability; how confident was it in its *answer*?",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
@@ -221,19 +221,19 @@ class CalibrationError(Exercise):
     points = 2
     not_allowed = ("calibration_curve", "calibration", "calibrated", "dl_course.evaluation")
     hints = (
-        "`(confidence * bins).ceil()` is the number of a picture's bin, from 1 to bins.",
-        "In a bin: `(confidence[inside].mean() - correct[inside].double().mean()).abs()`.",
-        "Weigh each gap with the bin's share of all pictures, `inside.double().mean()`; skip empty bins.",
+        "`(confidence * bins).ceil()` is the number of each picture's bin, from 1 to `bins`.",
+        "Within a bin: `(confidence[inside].mean() - correct[inside].double().mean()).abs()`.",
+        "Weight each gap by the bin's share of all pictures, `inside.double().mean()`; skip empty bins.",
     )
     reference = staticmethod(_ece)
     slips: ClassVar = {
-        "plain": "every bin counts the same: weigh it with its share of the pictures",
-        "signed": "gaps of both signs cancel: take each bin's absolute value, then add up",
-        "overall": "that is the gap of all pictures at once; take each bin's, then add up",
-        "largest": "that is the largest gap; the mean over all pictures is asked for",
-        "square": "take the absolute gap, not its square",
+        "plain": "every bin counts the same; weight each by its share of the pictures",
+        "signed": "gaps of opposite sign cancel; take each bin's absolute gap, then sum",
+        "overall": "that is the gap over all pictures at once; take each bin's gap, then sum",
+        "largest": "that is the largest gap; return the mean, weighted by the bins' shares",
+        "square": "take the absolute gap, not the squared one",
         "nan": "an empty bin has no mean: skip it",
-        "floor": "bins include their upper edge: at 1.0 the last one, at an edge the one below",
+        "floor": "bins include their upper edge: 1.0 is in the last bin, an edge in the bin below it",
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
