@@ -126,9 +126,8 @@ def _confusion(labels: Tensor, predicted: Tensor, classes: int, slip: str = "") 
         return table
     size = int(max(labels.max(), predicted.max())) + 1 if slip == "shape" else classes
     table = torch.bincount(labels * size + predicted, minlength=size**2).reshape(size, size)
-    if slip == "wrong only":
-        table = table - table.diag().diag()
-    return {"mirrored": table.T, "shares": table / table.sum(1, keepdim=True)}.get(slip, table)
+    slips = {"mirrored": table.T, "wrong only": table - table.diag().diag()}
+    return slips.get(slip, table / table.sum(1, keepdim=True) if slip == "shares" else table)
 
 
 class Confusion(Exercise):
