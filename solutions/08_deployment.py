@@ -645,10 +645,11 @@ assert done.returncode == 0, done.stderr
 phone = onnxruntime.InferenceSession(export.path.with_suffix(".ort"))
 gap = np.abs(phone.run(["logits"], {"pictures": pictures.numpy()})[0] - run(pictures.numpy())).max()
 print("the same" if gap < 1e-5 else f"{gap:g} apart")
-print(export.path.with_suffix(".required_operators.config").read_text().partition("\n\n")[2])
+needed = export.path.with_suffix(".required_operators.config").read_text().splitlines()
+print(*(line for line in needed if not line.startswith("#")), sep="\n")
 
 # %% [markdown]
-# Each line names a set of operators, its version, and those of its operators that the file needs. On a phone, bytes and
+# Each of the last lines names a set of operators, its version, and those of its operators that the file needs. On a phone, bytes and
 # battery matter, so this is where integers pay off most. Measure on the phone itself: your laptop's times say nothing
 # about it.
 
