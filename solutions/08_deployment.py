@@ -328,13 +328,13 @@ print(answer.status_code, "class", said["class"], f"with {said['confidence']:.0%
 # Status 200 means "fine". One request can carry several pictures, as a form with files. Here are eight, each with the
 # service's answer above it.
 
-# %% alt="Eight handwritten digits in a row; above each the class that the service answered and its confidence"
+# %% alt="Eight handwritten digits in two rows; above each the class that the service answered and its confidence"
 from dl_course.plots import image_grid
 
 files = [("pictures", ("digit.png", png(picture), "image/png")) for picture in pictures[:8]]
 said = client.post("/predict", files=files).json()["predictions"]
 titles = [f"{each['class']} ({each['confidence']:.0%})" for each in said]
-_ = image_grid(pictures[:8], titles, columns=8)
+_ = image_grid(pictures[:8], titles, columns=4)
 
 # %% [markdown]
 # ## 7. What must be refused
@@ -649,9 +649,9 @@ needed = export.path.with_suffix(".required_operators.config").read_text().split
 print(*(line for line in needed if not line.startswith("#")), sep="\n")
 
 # %% [markdown]
-# Each of the last lines names a set of operators, its version, and those of its operators that the file needs. On a phone, bytes and
-# battery matter, so this is where integers pay off most. Measure on the phone itself: your laptop's times say nothing
-# about it.
+# Each of the last lines names a set of operators, its version, and the operators in it that the file needs. On a phone,
+# bytes and battery matter, so this is where integers pay off most. Measure on the phone itself: your laptop's times say
+# nothing about it.
 
 # %% [markdown]
 # ## 12. The card
