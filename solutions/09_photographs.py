@@ -427,8 +427,8 @@ def head_step(
     ### BEGIN SOLUTION
     model.eval()
     model.get_submodule(head).train()
-    loss = F.cross_entropy(model(images), labels)
     optimizer.zero_grad()
+    loss = F.cross_entropy(model(images), labels)
     loss.backward()
     optimizer.step()
     return loss.item()

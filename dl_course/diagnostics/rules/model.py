@@ -18,7 +18,7 @@ from dl_course.hooks import mapped
 from dl_course.kept import kept
 
 BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
-BENDING += "Thresh|Rnn|Lstm|Gru|Attention"  # in autograd's names of operations
+BENDING += "Thresh|Rnn|Lstm|Gru"  # in autograd's names of operations
 
 
 @rule("output-width", "error")
@@ -94,10 +94,56 @@ def missing_nonlinearity(e: Evidence) -> Found:
     """
     names = [type(node).__name__ for node in e.graph]
     linear = sum(name.startswith(("Addmm", "Mm", "Convolution", "Linear")) for name in names)
-    inside = ["Softmax" in name for name in names[1:]]  # of attention; at the end it bends nothing
+    inside = [_attends(name) for name in names[1:]]  # at the end a softmax bends nothing
     bends = any(re.search(BENDING, n) or not n[-1].isdigit() for n in names if "AccumulateGrad" not in n)
-    straight = 1 < linear <= 2 * len(e.spreads) and not bends and not any(inside)
+    straight = 1 < linear <= 2 * len(e.spreads) and not bends and (not any(inside) or _unbent_pair(e.graph))
     return straight and f"{linear} linear layers or convolutions, and no activation at all"
+
+
+LINEAR = ("Addmm", "Mm", "Convolution", "Linear")
+RESHAPING = ("View", "UnsafeView", "Transpose", "Permute", "Clone", "Mul", "Squeeze", "Unsqueeze", "Alias")
+
+
+def _unbent_pair(graph: list[Any]) -> bool:
+    """Whether a linear layer behind attention goes straight into the next, as in a block without its GELU.
+
+    Projections before attention do so, too, and are fine: of queries and keys the softmax bends the product.
+    """
+    for node in graph:
+        first = _sources(node, LINEAR) if type(node).__name__.startswith(LINEAR) else []
+        for each in first:
+            behind = [type(below).__name__ for below in _all_below(each)]
+            own = [type(below).__name__ for below in _sources(each, ("Bmm", "Scaled"))]
+            if any(map(_attends, behind)) and not own:
+                return True
+    return False
+
+
+def _attends(name: str) -> bool:
+    return "Softmax" in name or "Attention" in name
+
+
+def _sources(node: Any, kinds: tuple[str, ...]) -> list[Any]:
+    """Return the operations of these kinds that a node's inputs come from, with reshaping at most between."""
+    found = []
+    pending = [before for before, _ in node.next_functions if before is not None]
+    while pending:
+        before = pending.pop()
+        if type(before).__name__.startswith(kinds):
+            found.append(before)
+        elif type(before).__name__.startswith(RESHAPING):
+            pending += [each for each, _ in before.next_functions if each is not None]
+    return found
+
+
+def _all_below(node: Any) -> list[Any]:
+    seen = {node}
+    pending = [node]
+    while pending:
+        new = {each for each, _ in pending.pop().next_functions if each is not None} - seen
+        seen |= new
+        pending += new
+    return list(seen)
 
 
 @rule("dead-units")
