@@ -557,8 +557,8 @@ sns.despine()
 def prunable(trial: optuna.Trial, accuracies) -> float:
     """Report each epoch's accuracy, with the epoch's number from 0; return the last accuracy.
 
-    accuracies: yields a number after each epoch of training. Raises optuna.TrialPruned as soon as
-    the trial should be pruned.
+    accuracies: yields a number after each epoch of training. Raises optuna.TrialPruned as soon
+    as the trial should be pruned.
     """
     ### BEGIN SOLUTION
     for epoch, accuracy in enumerate(accuracies):

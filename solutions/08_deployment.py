@@ -225,7 +225,7 @@ for ax in axes:
 
 # %% tags=["exercise"]
 def predict_in_batches(run, pictures: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class of each picture, (N,), and its probability, (N,), in the pictures' order.
+    """Return each picture's class, (N,), and its probability, (N,), in the pictures' order.
 
     run: at most size pictures (n, C, H, W) -> logits (n, classes).
     No picture: two empty arrays.
@@ -587,7 +587,8 @@ right = answers == labels.numpy()
 drawn = np.random.default_rng(0).random(len(right))
 sent = drawn < np.where(right, 0.05, 0.6)
 asked = np.random.default_rng(1).permutation(len(right))[: sent.sum()]
-shares = {"all pictures": right, "what users send": right[sent], "as many at random": right[asked]}
+shares = {"all pictures": right, "what users send": right[sent],
+          "as many at random": right[asked]}
 pd.DataFrame({"pictures": map(len, shares.values()), "right": map(np.mean, shares.values())},
              index=shares).round(2)  # fmt: skip
 
@@ -637,13 +638,15 @@ comparison
 import subprocess
 import sys
 
-convert = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", str(export.path)]
-done = subprocess.run([*convert, "--optimization_style", "Fixed"], capture_output=True, text=True)
+tool = "onnxruntime.tools.convert_onnx_models_to_ort"
+convert = [sys.executable, "-m", tool, str(export.path), "--optimization_style", "Fixed"]
+done = subprocess.run(convert, capture_output=True, text=True)
 assert done.returncode == 0, done.stderr
 
 # %%
 phone = onnxruntime.InferenceSession(export.path.with_suffix(".ort"))
-gap = np.abs(phone.run(["logits"], {"pictures": pictures.numpy()})[0] - run(pictures.numpy())).max()
+(logits,) = phone.run(["logits"], {"pictures": pictures.numpy()})
+gap = np.abs(logits - run(pictures.numpy())).max()
 print("the same" if gap < 1e-5 else f"{gap:g} apart")
 needed = export.path.with_suffix(".required_operators.config").read_text().splitlines()
 print(*(line for line in needed if not line.startswith("#")), sep="\n")
