@@ -852,7 +852,6 @@ def steps(batches, model, count=8):
 # %% tags=["nbval-ignore-output"]
 from dl_course.data import loader
 from dl_course.experiments import build_model
-
 def profiled(batches):
     set_seed(0)
     model = build_model(experiment.model, (1, 28, 28), 10)
