@@ -18,6 +18,8 @@ from dl_course.exercises.checking import check, hint
 from dl_course.exercises.checks import all_exercises
 from dl_course.notebooks import needed_by, read, tags
 
+pytestmark = pytest.mark.timeout(300)  # it trains: more than a test has otherwise
+
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = {path.stem: read_lesson(path) for path in sorted((ROOT / "solutions").glob("[0-9][0-9]*_*.py"))}
 STORED = {path.stem: read(path) for path in sorted((ROOT / "chapters").glob("*.ipynb"))}
@@ -60,7 +62,7 @@ def loaded(stem, name, solved):
 
 
 @pytest.mark.parametrize(("stem", "name"), EXERCISES)
-def test_the_solution_of_a_lesson_passes_its_check(stem, name, home, monkeypatch):
+def test_the_solution_of_a_lesson_passes_its_check(stem, name, home, monkeypatch, patient):
     monkeypatch.chdir(ROOT / "dl_course/models/trained")  # there lies what chapter 06's challenge hands in
     outcome = check(loaded(stem, name, solved=True))
     assert outcome.passed, outcome

@@ -94,7 +94,7 @@ def batches_from(loader: Any, start: int) -> Iterator[Any]:
     That is so for the course's loaders, and for torch's without workers and with a data set that has no
     random generator of its own; it is for the caller to restore the global ones. Else they are loaded again.
     """
-    if hasattr(loader, "batches"):
+    if callable(getattr(loader, "batches", None)):  # not a list that somebody's loader calls so
         return iter(loader.batches(start))
     if start and _can_skip(loader):
         rest = copy.copy(loader)

@@ -14,6 +14,8 @@ from dl_course.diagnostics.rules.finding import CHECKS, CURVES, judged
 from dl_course.training.schedules import build as schedule
 from tests.diagnostics.networks import same, state_of
 
+pytestmark = pytest.mark.timeout(300)  # it trains: more than a test has otherwise
+
 FAULTS = [
     "input-not-normalised", "input-nonfinite", "constant-input", "labels-out-of-range", "label-noise",
     "class-imbalance", "train-val-leak", "unshuffled-training", "train-val-mismatch", "output-width",

@@ -13,6 +13,8 @@ from dl_course.diagnostics.rules import Report
 from dl_course.diagnostics.rules.drawn import SEEN_IN
 from tests.diagnostics.test_checkup import FAULTS, loader, samples
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 CAUSE = Finding("input-not-normalised", "error", None, "0 to 255", "Divide.")
 MIDDLE = Finding("saturated-units", "warning", "1", "half < all", "Scale.", "input-not-normalised")
 LAST = Finding("vanishing-gradients", "warning", None, "1e-9", "Mend.", "saturated-units")

@@ -14,6 +14,8 @@ from dl_course.diagnostics.rules import loss, model, optimizer, trial
 from dl_course.diagnostics.rules.evidence import Evidence, mean_answer
 from dl_course.diagnostics.rules.finding import Skip
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 
 def samples(classes=4):
     dice = torch.Generator().manual_seed(0)

@@ -12,6 +12,8 @@ from dl_course.diagnostics.rules import data, labels, loss, model, optimizer, pr
 from dl_course.diagnostics.rules.finding import Skip
 from tests.diagnostics.test_rules_model import evidence, mlp, samples
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 
 class Then(nn.Module):
     """A network, then a function of its outputs and itself."""

@@ -19,6 +19,8 @@ from dl_course.notebooks import KERNEL
 from dl_course.workspace import reset
 from tests.exercises.suites import Suite, assert_mistakes_are_named, both_tests, share_with_outputs_of
 
+pytestmark = pytest.mark.timeout(300)  # it trains: more than a test has otherwise
+
 suite = Suite()
 wrong, right = suite.wrong, suite.right
 

@@ -23,6 +23,8 @@ from tests.exercises.suites import (
     share_with_outputs_of,
 )
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 suite = Suite()
 wrong, right = suite.wrong, suite.right
 

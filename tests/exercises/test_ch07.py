@@ -17,6 +17,8 @@ from dl_course.exercises.checks import find_exercise
 from dl_course.exercises.probes import find_probe
 from tests.exercises.suites import Suite, assert_mistakes_are_named, both_tests, share_with_outputs_of
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 suite = Suite()
 wrong, right = suite.wrong, suite.right
 

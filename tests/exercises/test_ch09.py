@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from dl_course.exercises.checks import all_exercises
 from tests.exercises.suites import Suite, assert_mistakes_are_named, both_tests, share_with_outputs_of
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 suite = Suite()
 wrong, right = suite.wrong, suite.right
 

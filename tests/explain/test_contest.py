@@ -7,6 +7,8 @@ from scipy.stats import norm
 from dl_course.explain import compare_methods, edges, removal_areas
 from tests.explain.test_trust import Left
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 
 def test_edges_are_the_sobel_slopes_of_the_mean_channel():
     x = torch.rand(2, 3, 9, 11, generator=torch.Generator().manual_seed(0))

@@ -6,6 +6,8 @@ from torch import nn
 
 from dl_course.models import TinyResNet, features
 
+pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
+
 
 @pytest.fixture
 def model():
