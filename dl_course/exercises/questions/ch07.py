@@ -66,7 +66,7 @@ QUESTIONS = (
         "Each of the 12 pictures has the weight 1/24, and each of the 13 has 1/26. All should have 1/25.",
         {
             "Yes: a mean of means is the mean.": "Only if both shares have the same number of pictures.",
-            "No: it is twice as large.": "It would be if the gradients were added up. Here they are averaged.",
+            "No: it is twice as large.": "It would be if gradients were added up. Here they are averaged.",
         },
     ),
 )
