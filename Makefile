@@ -45,7 +45,7 @@ weights: $(VENV)/.test     ## train and store the networks that the package carr
 # Made for the oldest Python, so that they hold on the newer ones too. Without what torch pins by itself,
 # so that another build of torch (TORCH=cpu) still fits; lines without addresses, so that any index does.
 update: $(VENV)/.test      ## write constraints.txt anew
-	uv pip compile pyproject.toml --all-extras --upgrade --python-version 3.11 --quiet \
+	PATH="$(BIN):$$PATH" uv pip compile pyproject.toml --all-extras --upgrade --python-version 3.11 --quiet \
 		--no-annotate --no-header | grep -vE '^(nvidia|cuda|triton)' > constraints.new
 	mv constraints.new constraints.txt
 

@@ -12,8 +12,6 @@ pad reads scikit-learn's digits.
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import sys
 import tempfile
 import time
@@ -23,28 +21,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import torch
-from PIL import Image
 from results import store
 
 from book import build
 from book.accessibility import SCHEMES, WIDTHS, pages_of, problems
 from book.browser import chromium, serving, visiting
 from book.figures import shown
-from book.live import digit_reader
+from book.live import read_by_both
 from dl_course import data
 from dl_course.files import DataUnavailable
-from dl_course.widgets import as_mnist
 
 SLOWED, PAINT_MS, BUILD_S, CLOSE, VISITS = 4, 1000, 60, 1e-3, 5
-ASK = """async ([url, stroke]) => {
-  const model = document.querySelector(".live").model;
-  const answered = new Promise(done => model.on("change:answer", done));
-  model.set("ink", url);
-  model.set("stroke", stroke);
-  model.save_changes();
-  return (await answered).probabilities;
-}"""
 
 
 def main() -> int:
@@ -138,21 +125,11 @@ def first_paint(browser: Any, address: str, page: str) -> float:
 def agreement(browser: Any, address: str, count: int) -> tuple[int, float, str]:
     """Return how many pictures page and PyTorch read alike, the largest difference, and their source."""
     images, source = pictures(count)
-    reader, answers, expected = digit_reader(), [], []
     with visiting(browser, address) as (tab, _):
         tab.goto(f"{address}draw.html")
         tab.locator(".live button").click()
         tab.wait_for_selector('.live[data-state="ready"]')
-        for number, image in enumerate(images, 1):
-            drawn = Image.fromarray((image * 255).round().byte().numpy()).resize(
-                (280, 280), Image.Resampling.BICUBIC
-            )
-            file = io.BytesIO()
-            drawn.convert("RGBA").save(file, "png")
-            url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-            answers.append(tab.evaluate(ASK, [url, number]))
-            expected.append(reader.probabilities(as_mnist(Image.open(file))))
-    got, wanted = torch.tensor(answers), torch.cat(expected)
+        got, wanted = read_by_both(tab, images)
     return int((got.argmax(1) == wanted.argmax(1)).sum()), (got - wanted).abs().max().item(), source
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import shutil
 import subprocess
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,14 @@ from book import HERE, ROOT, BookError
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.mjs")
 LAYERS = ("stem.2", "stage1.conv1", "stage1", "stage2.conv1", "stage2", "stage3.conv1", "stage3")
 PICTURES = 6  # of the explorer, each of another class
+ASK = """async ([url, stroke]) => {
+  const model = document.querySelector(".live").model;
+  const answered = new Promise(done => model.on("change:answer", done));
+  model.set("ink", url);
+  model.set("stroke", stroke);
+  model.save_changes();
+  return (await answered).probabilities;
+}"""
 
 
 def vendored(package: str) -> Path:
@@ -82,6 +93,29 @@ def digit_reader() -> Any:
     return Predictor(
         trained("digitnet-mnist"), classes=model_card("digitnet-mnist")["classes"], shape=(1, 28, 28)
     )
+
+
+def read_by_both(tab: Any, pictures: Sequence[Any]) -> tuple[Any, Any]:
+    """Return what the pad of a page that is open and ready says of pictures, and PyTorch, (N, 10) each.
+
+    pictures: (H, W) in [0, 1]; each is drawn ten times as large, and both see the same drawing.
+    """
+    import torch
+    from PIL import Image
+
+    from dl_course.widgets import as_mnist
+
+    reader = digit_reader()
+    answers = []
+    expected = []
+    for number, picture in enumerate(pictures, 1):
+        small = Image.fromarray((picture * 255).round().byte().numpy())
+        file = io.BytesIO()
+        small.resize((280, 280), Image.Resampling.BICUBIC).convert("RGBA").save(file, "png")
+        url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        answers.append(tab.evaluate(ASK, [url, number]))
+        expected.append(reader.probabilities(as_mnist(Image.open(file))))
+    return torch.tensor(answers), torch.cat(expected)
 
 
 def put_explorer(folder: Path) -> None:

@@ -166,8 +166,10 @@ def checkup(options: argparse.Namespace) -> int:
         print(f"dl-course: {why}; expected {form}, such as train:parts", file=sys.stderr)
         return 2
     report = look(**given)
-    file = os.path.relpath(inspect.getsourcefile(function) or "")
-    print({"text": repr(report), "json": report.to_json(), "sarif": report.to_sarif(file)}[options.format])
+    if options.format == "sarif":
+        print(report.to_sarif(os.path.relpath(inspect.getsourcefile(function) or "")))
+    else:
+        print(report.to_json() if options.format == "json" else report)
     if report.healthy and report.unread:
         print(f"dl-course: not judged: {report.unread}", file=sys.stderr)
         return 2

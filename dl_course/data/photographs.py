@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
 from dl_course.data.pictures import Pictures, Transform
 from dl_course.files import DataUnavailable
+from dl_course.images import read_image
 from dl_course.registry import nearest
 
 INSTALL = 'pip install "dl-course[photos]"'
@@ -48,8 +48,8 @@ class Source:
         if found is None or found.origin is None:
             wanted = f"{self.file} comes with {self.package}"
             raise DataUnavailable(f"{wanted}, which is not installed: {INSTALL}")
-        with Image.open(Path(found.origin).parent / folder / self.file) as picture:
-            return F.pil_to_tensor(picture.convert("RGB"))
+        picture = read_image(Path(found.origin).parent / folder / self.file, 3)
+        return torch.from_numpy(picture).mul(255).round().byte()
 
 
 SKIMAGE = "scikit-image"

@@ -10,9 +10,8 @@ import ipywidgets as widgets
 
 from dl_course.exercises.progress_file import progress
 from dl_course.exercises.questions import Choice, Question, find_question
-from dl_course.exercises.results import Box, shown
+from dl_course.exercises.results import Box, framed, shown
 
-_CARD = '<div style="border-left:4px solid #0173b2;padding:.3em .8em;margin:.2em 0">{}</div>'
 _HERE = object()
 
 
@@ -107,7 +106,7 @@ def card(question: Question) -> str:
         f"<details><summary>{_words(choice)}</summary><p>{_words(words)}</p></details>"
         for choice, words in sides.items()
     ]
-    return _CARD.format(f"<p>{_words(question.text)}</p>{''.join(rows)}")
+    return framed(f"<p>{_words(question.text)}</p>{''.join(rows)}")
 
 
 def _words(text: str) -> str:

@@ -15,6 +15,12 @@ SIGNS = {"passed": "✓", "not yet": "✗", "not attempted": "○", "note": "→
 _COLOURS = {"passed": "#029e73", "not yet": "#d55e00", "not attempted": "#949494", "note": "#0173b2"}
 
 
+def framed(inside: str, kind: str = "note") -> str:
+    """Return HTML beside a bar in the kind's colour, as every answer of the course is shown."""
+    style = f"border-left:4px solid {_COLOURS[kind]};padding:.3em .8em;margin:.2em 0"
+    return f'<div style="{style}">{inside}</div>'
+
+
 @dataclass(frozen=True)
 class Box:
     """A sign, a headline and labelled lines; shows itself as text and as HTML."""
@@ -38,10 +44,7 @@ class Box:
             for label, text in self.lines
         )
         table = f'<table style="margin:.3em 0 0 1.2em;border:none">{rows}</table>' if rows else ""
-        return (
-            f'<div style="border-left:4px solid {_COLOURS[self.kind]};padding:.3em .8em;margin:.2em 0">'
-            f"<b>{SIGNS[self.kind]}</b> {html.escape(self.headline)}{table}</div>"
-        )
+        return framed(f"<b>{SIGNS[self.kind]}</b> {html.escape(self.headline)}{table}", self.kind)
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from copy import deepcopy
 from functools import cache, cached_property
@@ -233,7 +233,13 @@ def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any, seen: An
 
 def operations(result: Any) -> list[Any]:
     """Return the operations that made tensors, as autograd recorded them, from the last to the first."""
-    seen, todo = dict[Any, None](), [each.grad_fn for each in tensors_in(result)]
+    return below(each.grad_fn for each in tensors_in(result))
+
+
+def below(nodes: Iterable[Any]) -> list[Any]:
+    """Return these operations, and all that they take their inputs from; None among them is left out."""
+    seen = dict[Any, None]()
+    todo = list(nodes)
     while todo:
         if (node := todo.pop()) is not None and node not in seen:
             seen[node] = None

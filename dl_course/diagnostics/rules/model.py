@@ -10,15 +10,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from dl_course.diagnostics.activations import relu_activity
-from dl_course.diagnostics.rules.evidence import Evidence
+from dl_course.diagnostics.rules.evidence import Evidence, below
 from dl_course.diagnostics.rules.finding import Found, rule
-from dl_course.diagnostics.rules.labels import last_operation, softmax_axis
+from dl_course.diagnostics.rules.labels import SHAPING, last_operation, softmax_axis
 from dl_course.diagnostics.rules.practice import MODAL, flags_met
 from dl_course.hooks import mapped
 from dl_course.kept import kept
 
 BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
 BENDING += "Thresh|Rnn|Lstm|Gru"  # in autograd's names of operations
+LINEAR = ("Addmm", "Mm", "Convolution", "Linear")
 
 
 @rule("output-width", "error")
@@ -93,15 +94,11 @@ def missing_nonlinearity(e: Evidence) -> Found:
     Put an activation, such as nn.ReLU(), after every layer but the last.
     """
     names = [type(node).__name__ for node in e.graph]
-    linear = sum(name.startswith(("Addmm", "Mm", "Convolution", "Linear")) for name in names)
+    linear = sum(name.startswith(LINEAR) for name in names)
     inside = [_attends(name) for name in names[1:]]  # at the end a softmax bends nothing
     bends = any(re.search(BENDING, n) or not n[-1].isdigit() for n in names if "AccumulateGrad" not in n)
     straight = 1 < linear <= 2 * len(e.spreads) and not bends and (not any(inside) or _unbent_pair(e.graph))
     return straight and f"{linear} linear layers or convolutions, and no activation at all"
-
-
-LINEAR = ("Addmm", "Mm", "Convolution", "Linear")
-RESHAPING = ("View", "UnsafeView", "Transpose", "Permute", "Clone", "Mul", "Squeeze", "Unsqueeze", "Alias")
 
 
 def _unbent_pair(graph: list[Any]) -> bool:
@@ -109,13 +106,11 @@ def _unbent_pair(graph: list[Any]) -> bool:
 
     Projections before attention do so, too, and are fine: of queries and keys the softmax bends the product.
     """
-    for node in graph:
-        first = _sources(node, LINEAR) if type(node).__name__.startswith(LINEAR) else []
-        for each in first:
-            behind = [type(below).__name__ for below in _all_below(each)]
-            own = [type(below).__name__ for below in _sources(each, ("Bmm", "Scaled"))]
-            if any(map(_attends, behind)) and not own:
-                return True
+    linear = [node for node in graph if type(node).__name__.startswith(LINEAR)]
+    for first in [source for node in linear for source in _sources(node, LINEAR)]:
+        ends_attention = bool(_sources(first, ("Bmm", "Scaled")))
+        if not ends_attention and any(_attends(type(node).__name__) for node in below([first])):
+            return True
     return False
 
 
@@ -124,26 +119,17 @@ def _attends(name: str) -> bool:
 
 
 def _sources(node: Any, kinds: tuple[str, ...]) -> list[Any]:
-    """Return the operations of these kinds that a node's inputs come from, with reshaping at most between."""
+    """Return the operations of these kinds that a node takes inputs from, past shapes and dropout alone."""
     found = []
     pending = [before for before, _ in node.next_functions if before is not None]
     while pending:
         before = pending.pop()
-        if type(before).__name__.startswith(kinds):
+        name = type(before).__name__
+        if name.startswith(kinds):
             found.append(before)
-        elif type(before).__name__.startswith(RESHAPING):
+        elif name.partition("Backward")[0] in SHAPING | {"Mul"}:
             pending += [each for each, _ in before.next_functions if each is not None]
     return found
-
-
-def _all_below(node: Any) -> list[Any]:
-    seen = {node}
-    pending = [node]
-    while pending:
-        new = {each for each, _ in pending.pop().next_functions if each is not None} - seen
-        seen |= new
-        pending += new
-    return list(seen)
 
 
 @rule("dead-units")
