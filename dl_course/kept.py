@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 ATOMS = (str, bytes, int, float, complex, type(None), torch.dtype, torch.device, torch.Size, ModuleType)
 LIVE = {"logging", "threading", "multiprocessing", "asyncio", "concurrent", "queue", "weakref"}
-ROOM, MANY = 2**30, 100_000  # bytes of data, besides parameters, that are copied; items that are followed
+ROOM = 2**30  # bytes of data, besides parameters, that are copied
+MANY = 100_000  # items that are followed
 COUNTERS: Any = (itertools.count, type(iter(range(0))), type(iter([])), type(iter(())))
 
 
@@ -41,8 +42,11 @@ class Kept:
     """
 
     def __init__(self, *roots: Any) -> None:
-        self.lost, self.room = set[str](), ROOM
-        self._seen, self._fresh, self._back = dict[int, Any](), dict[int, Any](), list[Callable[[], Any]]()
+        self.lost = set[str]()
+        self.room = ROOM
+        self._seen = dict[int, Any]()
+        self._fresh = dict[int, Any]()
+        self._back = list[Callable[[], Any]]()
         todo = list(roots)
         while todo:
             thing = todo.pop()
@@ -74,8 +78,11 @@ class Kept:
     def _tensor(self, tensor: Tensor) -> list[Any]:
         if not isinstance(tensor, nn.Parameter) and not self._fits(tensor.numel() * tensor.element_size()):
             return []
-        held, flag, leaf = tensor.data, tensor.requires_grad, tensor.is_leaf
-        values, grad = held.clone(), tensor.grad if leaf else None
+        held = tensor.data
+        flag = tensor.requires_grad
+        leaf = tensor.is_leaf
+        values = held.clone()
+        grad = tensor.grad if leaf else None
 
         def back() -> None:
             if tensor.data.data_ptr() != held.data_ptr() or tensor.shape != held.shape:
@@ -124,7 +131,8 @@ class Kept:
         reached: list[Any] = [*(function.__closure__ or ()), function.__defaults__, function.__kwdefaults__]
         if _foreign(function):
             return [*reached, vars(function)]
-        places, names = function.__globals__, _names(function.__code__)
+        places = function.__globals__
+        names = _names(function.__code__)
         saved = {name: self._counted(places[name]) for name in names if name in places}
 
         def back() -> None:

@@ -41,7 +41,8 @@ def dead_units(model: nn.Module, loader: Any, rare: float = 0.01) -> Table:
     """
     rows = {}
     for name, (counts, places) in relu_activity(model, loader).items():
-        share, dead = counts / places, (counts == 0).sum().item()
+        share = counts / places
+        dead = (counts == 0).sum().item()
         few = (share < rare).sum().item() - dead
         rows[name] = {"units": len(share), "dead": dead, "rare": few, "active": share.mean().item()}
     return table(rows, "" if rows else "no ReLU was called, so no unit can die")
@@ -69,9 +70,13 @@ class _Pass(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, measure: Callable[[str, str, Tensor], None]) -> None:
         super().__init__()
-        self.model, self.measure, self.features_last = model, measure, False
-        self.calls, self.running = Counter[str](), list[tuple[str, nn.Module]]()
-        self.last, self.known = list[Tensor](), list[tuple[int, int]]()
+        self.model = model
+        self.measure = measure
+        self.features_last = False
+        self.calls = Counter[str]()
+        self.running = list[tuple[str, nn.Module]]()
+        self.last = list[Tensor]()
+        self.known = list[tuple[int, int]]()
 
     def run(self, loader: Any, layers: Iterable[str] | None = None) -> None:
         self.all = layers is None
@@ -97,7 +102,8 @@ class _Pass(TorchFunctionMode):
             put_out = [(id(tensor), tensor._version) for tensor in tensors]
             if container and put_out == self.known:
                 return
-            self.last, self.known = tensors, put_out  # held, so that no other tensor takes its id meanwhile
+            self.last = tensors  # held, so that no other tensor takes its id meanwhile
+            self.known = put_out
             self.calls[name] += 1
             for place, tensor in enumerate(tensors):
                 self.measure(numbered(name, self.calls[name], place), kind, tensor)

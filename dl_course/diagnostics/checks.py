@@ -18,11 +18,15 @@ def check_loader(loader: Any, limit: int = 100) -> Table:
     Entropies are of class labels, in nats: far lower within batches than over all where they come sorted.
     Constant inputs have one value throughout; repeated ones equal an earlier one in every number.
     """
-    pieces, labels, shapes, hashes = list[Any](), list[Tensor](), dict[str, int](), list[int]()
+    pieces = list[Any]()
+    labels = list[Tensor]()
+    shapes = dict[str, int]()
+    hashes = list[int]()
     for inputs, targets in islice(batches(loader), limit):
         x = next(tensors_in(inputs))
         each = x.double().reshape(len(x), x.shape[1] if x.dim() > 2 else 1, -1)  # (N, C, values)
-        flat, finite = each.flatten(1), each.isfinite().flatten(1).all(1)
+        flat = each.flatten(1)
+        finite = each.isfinite().flatten(1).all(1)
         pieces.append((each.mean(2), each.square().mean(2), flat.amin(1), flat.amax(1), finite))
         labels += tensors_in(targets)
         shapes[_kind(x[0])] = 1

@@ -29,9 +29,12 @@ def profile(model: nn.Module, *inputs: Any, repeats: int = 5, trace: str | Path 
     forward's time, inputs a second, and the peak of its memory for tensors. trace: a file to write for
     Perfetto. In the mode the model is in, without gradients; buffers and random state are put back.
     """
-    device, kinds = device_of(model), dict[str, str]()
+    device = device_of(model)
+    kinds = dict[str, str]()
     given = mapped(lambda tensor: tensor.to(device), inputs)
-    times, starts, whole = defaultdict[str, list[float]](list), list[float](), list[float]()
+    times = defaultdict[str, list[float]](list)
+    starts = list[float]()
+    whole = list[float]()
 
     def clock() -> float:
         if device.type != "cpu":
@@ -55,7 +58,8 @@ def profile(model: nn.Module, *inputs: Any, repeats: int = 5, trace: str | Path 
     for name, taken in times.items():
         calls = len(taken) // repeats
         rows[name or "(model)"] = {"kind": kinds[name], "calls": calls, "ms": 1e3 * calls * median(taken)}
-    seconds, rate = median(whole), len(next(tensors_in(given))) / median(whole)
+    seconds = median(whole)
+    rate = len(next(tensors_in(given))) / median(whole)
     return table(
         rows, f"{1e3 * seconds:.4g} ms · {rate:,.4g} inputs a second · {peak / 2**20:,.4g} MiB at most"
     )
@@ -82,10 +86,12 @@ class ResourceMonitor:
     """
 
     def __init__(self, interval: float = 0.1) -> None:
-        self.interval, self._rows = interval, list[dict[str, float]]()
+        self.interval = interval
+        self._rows = list[dict[str, float]]()
 
     def __enter__(self) -> "ResourceMonitor":
-        self._done, self._thread = Event(), Thread(target=self._run, daemon=True)
+        self._done = Event()
+        self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
 
@@ -94,7 +100,9 @@ class ResourceMonitor:
         self._thread.join()
 
     def _run(self) -> None:
-        process, start, ended = psutil.Process(), perf_counter(), False
+        process = psutil.Process()
+        start = perf_counter()
+        ended = False
         process.cpu_percent()  # counts from call to call
         while not ended:
             ended = self._done.wait(self.interval)

@@ -20,13 +20,15 @@ def debug_forward(model: nn.Module, *inputs: Any) -> Table:
     exception ends here. In the mode the model is in; buffers and random state are put back.
     """
     rows: dict[str, dict[str, Any]] = {}
-    calls, notes = Counter[str](), list[str]()
+    calls = Counter[str]()
+    notes = list[str]()
 
     def leave(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         calls[name] += 1
         shapes = {"input": _shapes([args, kwargs]), "output": _shapes(output)}
         values = torch.cat([torch.empty(0), *(t.flatten().float().cpu() for t in tensors_in(output))])
-        finite, row = values[values.isfinite()], numbered(name, calls[name])
+        finite = values[values.isfinite()]
+        row = numbered(name, calls[name])
         low, high = finite.aminmax() if len(finite) else (torch.nan, torch.nan)
         rows[row] = {"kind": type(module).__name__, **shapes, "min": float(low), "max": float(high)}
         rows[row] |= {"nan": values.isnan().sum().item(), "inf": values.isinf().sum().item()}
@@ -57,7 +59,8 @@ def _cause(module: nn.Module, given: Any) -> str:
 
 def _raiser(model: nn.Module, error: Exception) -> tuple[str, str]:
     """Return the innermost module whose forward the exception passed, and its arguments."""
-    names, found = {id(module): name for name, module in model.named_modules()}, ("(model)", "")
+    names = {id(module): name for name, module in model.named_modules()}
+    found = ("(model)", "")
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "forward" and id(frame.f_locals.get("self")) in names:
             info = inspect.getargvalues(frame)

@@ -55,7 +55,8 @@ def gradient_flow(model: nn.Module, batch: Any, loss_fn: Loss) -> Table:
 
     remark: "frozen", "none", or "zero", or "not finite"; otherwise like ``gradient_statistics``.
     """
-    found, weight = gradient_statistics(model, batch, loss_fn, []), weight_statistics(model)["norm"]
+    found = gradient_statistics(model, batch, loss_fn, [])
+    weight = weight_statistics(model)["norm"]
     norm = found["norm"]
     remark = found["of"].where(
         found["of"] != "parameter", np.where(norm == 0, "zero", np.where(np.isfinite(norm), "", "not finite"))

@@ -37,7 +37,8 @@ class LRCurve:
         """Draw the means over the seeds, up to where the first run stopped, and the band; return the axes."""
         from dl_course import plots
 
-        found, smoothed = (self.suggestion, self.band), self.smoothed.mean(0)
+        found = (self.suggestion, self.band)
+        smoothed = self.smoothed.mean(0)
         return plots.learning_rate_curve(self.rates, self.losses.mean(0), *found, ax, smoothed=smoothed)
 
     def __repr__(self) -> str:
@@ -78,7 +79,9 @@ def _run(
 ) -> Iterator[tuple[float, float]]:
     if not model.training:
         model.train()
-    losses, smoothed, mean = list[float](), list[float](), 0.0
+    losses = list[float]()
+    smoothed = list[float]()
+    mean = 0.0
     for rate, (inputs, labels) in zip(rates, chain.from_iterable(repeat(loader)), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -114,7 +117,8 @@ def _on_copies(model: nn.Module, loader: Any, optimizer: Optimizer, seed: int) -
         for p in set(learning):
             stack.callback(setattr, p, "data", p.data)
             stack.callback(setattr, p, "grad", p.grad)
-            p.data, p.grad = p.data.clone(), None
+            p.data = p.data.clone()
+            p.grad = None
         for group in optimizer.param_groups:
             stack.callback(group.update, dict(group))
         stack.callback(setattr, optimizer, "state", optimizer.state)

@@ -32,7 +32,8 @@ class Table(pd.DataFrame):
 def table(rows: dict[str, dict[str, Any]], note: str = "", histograms: dict[str, Any] | None = None) -> Table:
     """Return the rows, by name, as a table."""
     made = Table(pd.DataFrame.from_dict(rows, orient="index"))
-    made.note, made.histograms = note, histograms
+    made.note = note
+    made.histograms = histograms
     return made
 
 
@@ -53,7 +54,8 @@ def order_kept(loader: Any) -> Iterator[list[torch.Generator]]:
     """Give the generators that a loader draws its order from; put them, and its epoch, back at the end."""
     owners = (loader, getattr(loader, "sampler", None))
     generators = [each for owner in owners if (each := getattr(owner, "generator", None)) is not None]
-    states, epoch = [each.get_state() for each in generators], getattr(loader, "epoch", None)
+    states = [each.get_state() for each in generators]
+    epoch = getattr(loader, "epoch", None)
     try:
         yield generators
     finally:

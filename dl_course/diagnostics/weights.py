@@ -11,7 +11,8 @@ from dl_course.diagnostics.table import Table, table
 
 def weight_statistics(model: nn.Module) -> Table:
     """Return ``tensor_statistics`` and histograms of every parameter, a shared one once; shape; trainable."""
-    rows, histograms = {}, {}
+    rows = {}
+    histograms = {}
     for name, parameter in model.named_parameters():
         (running := Running()).update(parameter)
         rows[name] = {"shape": tuple(parameter.shape), "trainable": parameter.requires_grad, **running.found}
@@ -23,8 +24,10 @@ class WeightHistory:
     """Follows a model's weights: ``record()`` at each step, or as a Trainer's callback each epoch."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.steps = model, 0
-        self._rows, self._last = list[dict[str, Any]](), dict[str, Tensor]()
+        self.model = model
+        self.steps = 0
+        self._rows = list[dict[str, Any]]()
+        self._last = dict[str, Tensor]()
 
     @torch.no_grad()
     def record(self) -> None:

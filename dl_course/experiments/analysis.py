@@ -53,11 +53,13 @@ def compare_seeds(
     difference = float(second.mean() - first.mean())
     spread = np.ptp(second - first) if paired else max(np.ptp(first), np.ptp(second))
     if spread == 0:
-        interval, p_value = (difference, difference), float(difference == 0)
+        interval = (difference, difference)
+        p_value = float(difference == 0)
     else:
         test = stats.ttest_rel(second, first) if paired else stats.ttest_ind(second, first, equal_var=False)
         low, high = test.confidence_interval(0.95)
-        interval, p_value = (float(low), float(high)), float(test.pvalue)
+        interval = (float(low), float(high))
+        p_value = float(test.pvalue)
     return SeedComparison(difference, interval, p_value, (len(first), len(second)))
 
 

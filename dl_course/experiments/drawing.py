@@ -22,7 +22,8 @@ def draw_curves(table: pd.DataFrame, column: str = "val_accuracy", ax: Axes | No
 
 def draw_seeds(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw what ``figures`` gives: a row a setting, a dot a seed, a bar at the mean."""
-    metric, groups = str(table.columns[-1]), list(table.groupby("setting", sort=False))
+    metric = str(table.columns[-1])
+    groups = list(table.groupby("setting", sort=False))
     ax = new_axes(ax, 5.5, 1 + 0.4 * len(groups))
     for row, (_, rows) in enumerate(groups):
         ax.plot(rows[metric], [row] * len(rows), "o", color=COLORS[0], alpha=0.6)

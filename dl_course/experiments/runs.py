@@ -106,7 +106,8 @@ def find_runs(runs: str | Path = "runs") -> list[Run]:
 
 def describe_work(device: torch.device, processes: int, *parts: Pictures) -> dict[str, Any]:
     """Return what a run is made from: of the working directory's git, the pictures and the machine."""
-    first, checksum = parts[0], hashlib.sha256()
+    first = parts[0]
+    checksum = hashlib.sha256()
     for pictures in parts:
         checksum.update(pictures.images.numpy().tobytes())
         checksum.update(pictures.labels.numpy().tobytes())

@@ -56,7 +56,8 @@ def _from_spectrum(numbers: Tensor, size: int) -> Tensor:
 
 def _moved(picture: Tensor, dice: torch.Generator) -> Tensor:
     turn, zoom, right, down = (2 * torch.rand(4, generator=dice) - 1).tolist()
-    angle, zoom = math.radians(10 * turn), 1 + 0.1 * zoom
+    angle = math.radians(10 * turn)
+    zoom = 1 + 0.1 * zoom
     cosine, sine = zoom * math.cos(angle), zoom * math.sin(angle)
     motion = torch.tensor([[[cosine, -sine, right / 8], [sine, cosine, down / 8]]])
     grid = F.affine_grid(motion, [1, *picture.shape], align_corners=False)

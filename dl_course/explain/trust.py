@@ -36,14 +36,17 @@ def pointing_game(maps: Tensor, masks: Tensor, tolerance: float = 0) -> Pointing
     """
     if maps.shape != masks.shape or maps.ndim != 3:
         raise ValueError(f"maps and masks must both be (N, H, W); given {maps.shape} and {masks.shape}")
-    (height, width), masks = maps.shape[1:], masks.to(maps.device).bool().flatten(1)
+    (height, width) = maps.shape[1:]
+    masks = masks.to(maps.device).bool().flatten(1)
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).to(maps.device)  # (H·W, 2)
 
     def hit(place: Tensor) -> Tensor:
         return (masks & ((places - places[place][:, None]).square().sum(2) <= tolerance**2)).any(1)
 
-    peaks, level = maps.flatten(1).argmax(1), maps.amax((1, 2)) == maps.amin((1, 2))
-    hits, centre = hit(peaks) & ~level, hit(torch.full_like(peaks, height // 2 * width + width // 2))
+    peaks = maps.flatten(1).argmax(1)
+    level = maps.amax((1, 2)) == maps.amin((1, 2))
+    hits = hit(peaks) & ~level
+    centre = hit(torch.full_like(peaks, height // 2 * width + width // 2))
     return PointingGame(hits.double().mean().item(), centre.double().mean().item(), hits)
 
 
@@ -119,7 +122,8 @@ def randomization_test(
 def mean_interval(values: Any) -> tuple[float, float, float]:
     """Return the mean of values and the ends of its 95 % interval (t); NaN ends for a single value."""
     values = np.asarray(values, dtype=float)
-    middle, count = float(values.mean()), len(values)
+    middle = float(values.mean())
+    count = len(values)
     half = values.std(ddof=1) / count**0.5 * t.ppf(0.975, count - 1) if count > 1 else np.nan
     return middle, middle - half, middle + half
 

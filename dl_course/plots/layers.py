@@ -47,7 +47,8 @@ def traces(table: pd.DataFrame, quantity: str, ax: Axes | None = None) -> Axes:
     """
     wide = table.pivot_table(quantity, "layer", "step", sort=False)
     if len(wide) > 8:
-        ax, values = _rows(wide.index, "step", ax), wide.to_numpy(float)
+        ax = _rows(wide.index, "step", ax)
+        values = wide.to_numpy(float)
         colorbar(ax.pcolormesh(wide.columns, range(len(wide)), values, **scale(values)), quantity)
         return ax
     ax = new_axes(ax)

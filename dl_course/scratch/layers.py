@@ -28,7 +28,8 @@ class Layer:
 
     def forward(self, x: Array) -> Array:
         """Return y for samples x, (N, d), and remember both for ``backward``."""
-        self.x, self.y = x, self._forward(x)
+        self.x = x
+        self.y = self._forward(x)
         return self.y
 
     def backward(self, dout: Array) -> Array:

@@ -73,7 +73,8 @@ class LayerExplorer(widgets.VBox):
         self.strength = widgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="overlay")
         self.status = widgets.Label()
         self.image = widgets.Image(layout={"align_self": "flex-start"})
-        self.sheet, self.gradcam = widgets.HTML(), widgets.HBox([self.target, self.strength])
+        self.sheet = widgets.HTML()
+        self.gradcam = widgets.HBox([self.target, self.strength])
         rows = [[self.pictures, self.upload], [self.kind], [self.layer, self.search], [self.view]]
         super().__init__([*map(widgets.HBox, rows), self.gradcam, self.status, self.image, self.sheet])
         self._show_thumbnails()

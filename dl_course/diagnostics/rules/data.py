@@ -18,7 +18,8 @@ def nonfinite_inputs(e: Evidence) -> Found:
 
     Find these samples (a file that does not read, 0/0 or log(0) in a transform); mend or drop them.
     """
-    bad, count = e.facts["not finite"], e.facts["inputs"]
+    bad = e.facts["not finite"]
+    count = e.facts["inputs"]
     return bad and f"{bad} of {count} inputs hold NaN or Inf; limit 0"
 
 
@@ -28,7 +29,9 @@ def constant_inputs(e: Evidence) -> Found:
 
     Look at some pictures before and after the transforms: what makes them all the same?
     """
-    size, between, stds = e.x.square().mean().sqrt().item(), spread(e.x), e.facts["std by channel"]
+    size = e.x.square().mean().sqrt().item()
+    between = spread(e.x)
+    stds = e.facts["std by channel"]
     if len(e.x) > 1 and between <= 0.01 * size:
         return f"inputs differ by {between:.2g} between samples, and their size is {size:.2g}; limit 1 %"
     dead = [f"channel {c}" for c, std in enumerate(stds) if std <= 1e-4 * max(stds)]
@@ -44,7 +47,8 @@ def inputs_not_normalised(e: Evidence) -> Found:
 
     Subtract the training set's mean and divide by its std, channel by channel; pictures 0–255 by 255 first.
     """
-    size, stds = e.x.square().mean().sqrt().item(), e.facts["std by channel"]
+    size = e.x.square().mean().sqrt().item()
+    stds = e.facts["std by channel"]
     if size < 0.01 or 3 < size < torch.inf:
         return (
             f"inputs have a size of {size:.3g} (mean {e.x.mean():.3g}, std {e.x.std():.3g}); limits 0.01, 3"
@@ -58,7 +62,8 @@ def label_noise(e: Evidence) -> Found:
 
     Look at pictures beside their labels: shuffled apart from each other, or sorted differently?
     """
-    x, y = e.x[:1024], e.labels[:1024]
+    x = e.x[:1024]
+    y = e.labels[:1024]
     if len([*tensors_in(e.batch[0])]) > 1 or len(y.unique()) == 1:
         raise Skip("is for a single input and several classes")
     counts = y.unique(return_counts=True)[1]
@@ -98,8 +103,11 @@ def _anywhere(x: Tensor) -> Tensor:
 
 def _guessed(features: Tensor, y: Tensor) -> tuple[int, float]:
     """Return how many labels ridge regression guesses in 4 held-out folds, and how many by chance."""
-    f, y = (features - features.mean(0)) / (features.std(0) + 1e-6), y.unique(return_inverse=True)[1]
-    kernel, classes, fold = F.normalize(f) @ F.normalize(f).T, F.one_hot(y).float(), torch.arange(len(y)) % 4
+    f = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    y = y.unique(return_inverse=True)[1]
+    kernel = F.normalize(f) @ F.normalize(f).T
+    classes = F.one_hot(y).float()
+    fold = torch.arange(len(y)) % 4
     guess = torch.zeros_like(y)
     for k in range(4):
         known = fold != k
@@ -121,7 +129,8 @@ def leak(e: Evidence) -> Found:
     train, val = _pixels(e.x), _pixels(floats(e.val))
     if train.shape[1] != val.shape[1] or len(train) < 8:
         raise Skip("needs inputs of one shape")
-    twins, usual = _twins(train, val), _twins(*train.chunk(2)) / (len(train) // 2)
+    twins = _twins(train, val)
+    usual = _twins(*train.chunk(2)) / (len(train) // 2)
     limit = (0.01 + usual) * len(val) + 3 * sqrt(usual * len(val)) + 1
     return twins > limit and f"{twins} of {len(val)} validation inputs are in training too; limit {limit:.0f}"
 
@@ -156,7 +165,9 @@ def mismatch(e: Evidence) -> Found:
     a, b = e.facts, e.val_facts
     if a["shapes"] != b["shapes"]:
         return f"training inputs are {a['shapes']}, validation inputs {b['shapes']}"
-    x, y, std = e.x, floats(e.val), torch.tensor(a["std by channel"]).clamp_min(1e-6)
+    x = e.x
+    y = floats(e.val)
+    std = torch.tensor(a["std by channel"]).clamp_min(1e-6)
     shift = ((torch.tensor(b["mean by channel"]) - torch.tensor(a["mean by channel"])) / std).abs().max()
     ratio = (torch.tensor(b["std by channel"]).clamp_min(1e-6) / std).log().abs().max().exp()
     means, powers = x.flatten(1).mean(1), x.flatten(1).square().mean(1)
@@ -174,7 +185,8 @@ def mismatch(e: Evidence) -> Found:
 
 def _errors(x: Tensor, y: Tensor) -> float:
     """Return how far the shares of 27 colors are apart, in standard errors: channels low, middle or high."""
-    middle, half = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True) / 2
+    middle = x.mean((0, 2, 3), keepdim=True)
+    half = x.std((0, 2, 3), keepdim=True) / 2
     shares = list[Tensor]()
     for each in (x, y):
         red, green, blue = ((each > middle - half).long() + (each > middle + half)).flatten(2).unbind(1)

@@ -23,8 +23,11 @@ from dl_course.diagnostics.table import batches
 from dl_course.hooks import mapped, preserved, tensors_in, watching
 from dl_course.runtime import device_of
 
-SAMPLES, NUMBERS, SECONDS = 2048, 2**24, 5.0  # of a loader, at most: samples, their numbers, waiting for them
-BATCH, STEPS = 64, 40  # of a trial: samples a step, steps
+SAMPLES = 2048  # of a loader, at most
+NUMBERS = 2**24  # that they hold together, at most
+SECONDS = 5.0  # that a loader is waited for
+BATCH = 64  # samples a step of a trial
+STEPS = 40  # of a trial
 WEIGHTED = (nn.Linear, conv._ConvNd)
 Parts = tuple[nn.Module, Any, Any]
 
@@ -33,9 +36,15 @@ class Evidence:
     """All that rules may look at. Model, optimizer, scheduler and loss are copied; the caller's never run."""
 
     def __init__(self, model: nn.Module, train_loader: Any, loss_fn: Any, **given: Any) -> None:
-        self.model, self.train_loader, self.loss_fn, self.given = model, train_loader, loss_fn, given
-        self.notes, self.device, self.flat = list[str](), device_of(model), False
-        self.trial, self.made = cache(self._trial), dict[Any, Any]()
+        self.model = model
+        self.train_loader = train_loader
+        self.loss_fn = loss_fn
+        self.given = given
+        self.notes = list[str]()
+        self.device = device_of(model)
+        self.flat = False
+        self.trial = cache(self._trial)
+        self.made = dict[Any, Any]()
 
     def of(self, measure: Any) -> Any:
         """Return ``measure(self)``, made once."""
@@ -50,7 +59,10 @@ class Evidence:
         return self.given[name]
 
     def _sample(self, loader: Any, name: str) -> list[Any]:
-        taken, samples, numbers, start = list[Any](), 0, 0, perf_counter()
+        taken = list[Any]()
+        samples = 0
+        numbers = 0
+        start = perf_counter()
         try:
             with closing(batches(loader)) as stream:
                 for inputs, labels in stream:
@@ -58,7 +70,8 @@ class Evidence:
                         inputs, labels, self.flat = inputs[:-1], inputs[-1], True
                     taken.append(mapped(torch.detach, (inputs, labels)))
                     x = next(tensors_in(inputs))
-                    samples, numbers = samples + len(x), numbers + x.numel()
+                    samples += len(x)
+                    numbers += x.numel()
                     if samples >= SAMPLES or numbers >= NUMBERS or perf_counter() - start > SECONDS:
                         break
         except Exception as error:  # of a stranger's loader
@@ -188,7 +201,8 @@ class Evidence:
     @cached_property
     def spreads(self) -> dict[str, tuple[float, float]]:
         """How samples differ before and after each linear layer and convolution, in the order they run in."""
-        model, found = self.training()[0], dict[str, tuple[float, float]]()
+        model = self.training()[0]
+        found = dict[str, tuple[float, float]]()
 
         def leave(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if isinstance(module, WEIGHTED):
@@ -202,9 +216,12 @@ class Evidence:
         """Return losses of steps, loss on ``batch`` before and after, how far weights moved / their size."""
         self.need("optimizer")
         model, optimizer, loss_fn = self.training(rate)
-        peaks, losses, start = [group["lr"] for group in optimizer.param_groups], list[float](), thread_time()
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        losses = list[float]()
+        start = thread_time()
         warm = STEPS // 2 if self.given["scheduler"] is not None else 1
-        before, was = self._loss(model), [p.detach().clone() for p in model.parameters()]
+        before = self._loss(model)
+        was = [p.detach().clone() for p in model.parameters()]
         pieces = [mapped(lambda t: t[:BATCH].to(self.device), batch) for batch in self.train[:STEPS]]
         for step, batch in enumerate(islice(cycle(pieces), STEPS)):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):

@@ -96,7 +96,8 @@ def rule(fault: str, severity: str = "warning", rules: list[Rule] = CHECKS) -> C
 
 def judged(rules: list[Any], evidence: Any) -> Report:
     """Return what the rules say, causes first."""
-    found, skipped = list[Finding](), dict[str, str]()
+    found = list[Finding]()
+    skipped = dict[str, str]()
     for judge in rules:
         try:
             found += [finding] if (finding := judge(evidence)) else []

@@ -51,7 +51,9 @@ def unstable(c: Curves) -> Found:
     """
     c.need(5)
     rises = np.diff(c.raw).clip(0)
-    jumps, total, span = int((rises > 0.05 * c.raw[0]).sum()), rises.sum(), np.ptp(c.raw)
+    jumps = int((rises > 0.05 * c.raw[0]).sum())
+    total = rises.sum()
+    span = np.ptp(c.raw)
     return (
         jumps > 2
         and total > 0.5 * span
@@ -67,8 +69,10 @@ def overfitting(c: Curves) -> Found:
     Stop at the best epoch; more data or augmentation, dropout, weight decay, or a smaller network.
     """
     c.need(4, c.val)
-    best, won = int(c.val.argmin()), c.train[0] - c.train[-1]
-    rise, gap = c.val[-1] - c.val[best], c.val[-1] - c.train[-1]
+    best = int(c.val.argmin())
+    won = c.train[0] - c.train[-1]
+    rise = c.val[-1] - c.val[best]
+    gap = c.val[-1] - c.train[-1]
     risen = best < len(c.val) - 2 and rise > 0.1 * max(won / 2, c.val[best])
     text = (
         f"val_loss rose {rise:.2g} from epoch {best + 1}, is {gap:.2g} above train_loss, that fell {won:.2g}"
@@ -85,7 +89,8 @@ def plateau(c: Curves) -> Found:
     Lower or raise the rate, or warm up; then look at gradients and dead units (checkup).
     """
     c.need(6)
-    half, fallen = len(c.train) // 2, 1 - c.train[-1] / c.train[0]
+    half = len(c.train) // 2
+    fallen = 1 - c.train[-1] / c.train[0]
     better = 1 - c.train[-1] / c.train[half]
     still = c.high and -0.1 < better < 0.03 and not 0.05 < fallen < 0.2
     return f"epoch {half + 1}", still and f"the training loss got {better:.1%} better since; limit 3 %"
@@ -99,7 +104,8 @@ def underfitting(c: Curves) -> Found:
     higher rate, or less dropout and weight decay.
     """
     c.need(4)
-    stuck, close = 0.5 < c.train[-1] / c.train[0] < 1.1, not c.val[-1] > 1.2 * c.train[-1]
+    stuck = 0.5 < c.train[-1] / c.train[0] < 1.1
+    close = not c.val[-1] > 1.2 * c.train[-1]
     quarter = max(1, len(c.train) // 4)
     better = 1 - c.raw[-1] / c.raw[-1 - quarter]
     pace = "still falling" if better > 0.03 else "no longer falling"

@@ -21,7 +21,8 @@ RANGES = {
 
 def _tensors(e: Evidence) -> tuple[Tensor, Tensor]:
     """Return (outputs, labels) of the batch; Skip where they are not a tensor each."""
-    outputs, labels = e.outputs, e.batch[1]
+    outputs = e.outputs
+    labels = e.batch[1]
     if not isinstance(outputs, Tensor) or not isinstance(labels, Tensor) or not labels.dim():
         raise Skip
     return outputs.detach(), labels
@@ -44,7 +45,8 @@ def last_operation(node: Any) -> tuple[Any, str]:
 
 def softmax_axis(node: Any) -> int:
     """Return the axis of a softmax, from 0 on; autograd keeps -1 as 2**64 - 1."""
-    axis, dims = node._saved_dim, node._saved_result.dim()
+    axis = node._saved_dim
+    dims = node._saved_result.dim()
     return (axis - 2**64 if axis >= 2**63 else axis) % dims
 
 
@@ -55,7 +57,8 @@ def constant_labels(e: Evidence) -> Found:
 
     Look at what is read: ToTensor, or / 255, makes zeros of a mask's classes; a filter may keep one class.
     """
-    outputs, binary = _tensors(e)[0], _binary(e)
+    outputs = _tensors(e)[0]
+    binary = _binary(e)
     places = [("training", e.train_loader, e.train)]
     places += [("validation", e.given["val_loader"], e.val)] if e.given["val_loader"] is not None else []
     for name, loader, taken in places:
@@ -96,7 +99,8 @@ def labels_out_of_range(e: Evidence) -> Found:
 
     Classes are 0 … C - 1: subtract 1 where they count from 1, map unknown ones, call .long() on floats.
     """
-    y, outputs = torch.cat([labels for _, labels in e.train]), e.outputs
+    y = torch.cat([labels for _, labels in e.train])
+    outputs = e.outputs
     if not isinstance(outputs, Tensor) or outputs.dim() != y.dim() + 1 or outputs.shape[1] < 2:
         return None
     if y.is_floating_point():
@@ -106,7 +110,8 @@ def labels_out_of_range(e: Evidence) -> Found:
     if outputs.dim() > 2 and not _refused(e, torch.full_like(e.batch[1], outputs.shape[1])):
         return None  # its classes are along another axis
     wrong = y[((y < 0) | (y >= outputs.shape[1])) & (y != getattr(e.loss_fn, "ignore_index", -100))]
-    which, last = wrong.unique().tolist()[:5], outputs.shape[1] - 1
+    which = wrong.unique().tolist()[:5]
+    last = outputs.shape[1] - 1
     return len(wrong) > 0 and f"{len(wrong)} of {len(y)} labels are {which}; outputs are for 0 to {last}"
 
 
@@ -170,7 +175,8 @@ def output_range(e: Evidence) -> Found:
     near = y.clamp(low + 1e-6, high - 1e-6)
     if kind == "Softmax" and y.shape == node._saved_result.shape:
         sums = y.sum(softmax_axis(node), keepdim=True)
-        beyond, near = beyond | ((sums - 1).abs() > 1e-3), near / sums.clamp_min(1)
+        beyond = beyond | ((sums - 1).abs() > 1e-3)
+        near = near / sums.clamp_min(1)
     share = beyond.double().mean().item()
     text = (
         f"{share:.0%} of labels, {y.min():.3g} to {y.max():.3g}, are out of reach of the last {kind.lower()}"
@@ -198,13 +204,16 @@ def unshuffled(e: Evidence) -> Found:
 
     Give the training loader shuffle=True.
     """
-    y, counts = e.labels, e.labels.unique(return_counts=True)[1]
+    y = e.labels
+    counts = e.labels.unique(return_counts=True)[1]
     if len(y) < 32:
         raise Skip("needs 32 samples")
     if len(counts) == 1:
         others = _others_in_store(e.train_loader, y)
         return others and f"all of the first {len(y)} have the same class, and others come later"
-    chance, lag = (counts / len(y)).square().sum().item(), max(1, min(16, len(y) // len(counts) // 4))
-    same, limit = (y[lag:] == y[:-lag]).double().mean().item(), (1 + chance) / 2
+    chance = (counts / len(y)).square().sum().item()
+    lag = max(1, min(16, len(y) // len(counts) // 4))
+    same = (y[lag:] == y[:-lag]).double().mean().item()
+    limit = (1 + chance) / 2
     surely = same - chance > 6 * sqrt(chance * (1 - chance) / len(y))
     return same > limit and surely and f"{same:.0%} have the class of that {lag} before; limit {limit:.0%}"

@@ -22,10 +22,13 @@ def loss_broadcast(e: Evidence) -> Found:
 
     Give outputs and labels one shape: outputs.squeeze(1), or labels.unsqueeze(1).
     """
-    outputs, labels = e.outputs, e.batch[1]
+    outputs = e.outputs
+    labels = e.batch[1]
     if not isinstance(outputs, Tensor) or not isinstance(labels, Tensor) or outputs.shape == labels.shape:
         return None
-    shape, moved, free = _together(outputs, labels), labels.roll(1, 0), torch.rand_like(outputs)
+    shape = _together(outputs, labels)
+    moved = labels.roll(1, 0)
+    free = torch.rand_like(outputs)
     if len(outputs) != len(labels) or shape.numel() <= max(outputs.numel(), labels.numel()):
         return None
     with torch.no_grad():
@@ -33,7 +36,8 @@ def loss_broadcast(e: Evidence) -> Found:
             e.loss_fn(free, y).item() for y in (labels, moved, labels[:1].expand_as(labels))
         )
     text = f"outputs {tuple(outputs.shape)} meet labels {tuple(labels.shape)} in {tuple(shape)}"
-    rotated, looks = abs(there - back) <= 1e-5 * abs(there), abs(there - other) > 1e-4 * abs(there)
+    rotated = abs(there - back) <= 1e-5 * abs(there)
+    looks = abs(there - other) > 1e-4 * abs(there)
     return rotated and looks and f"{text}; with labels moved on by one the loss stays {there:.4g}"
 
 
@@ -166,7 +170,8 @@ def gradient_mismatch(e: Evidence) -> Found:
 
     Part of the way from weights to loss has no gradient: look for .item(), .data, detach(), numpy, argmax.
     """
-    ask, loss_fn = e.of(Asker), e.copies()[2]
+    ask = e.of(Asker)
+    loss_fn = e.copies()[2]
     learning = {name: p for name, p in ask.model.named_parameters() if p.requires_grad}
     if ask.least > 1e-9 or not isinstance(e.outputs, Tensor) or not learning:
         raise Skip("needs a model that runs in float64, with a tensor as its output")

@@ -31,7 +31,8 @@ def output_width(e: Evidence) -> Found:
 
     Give the last layer one output a class.
     """
-    y, width = e.labels, e.logits.shape[1]
+    y = e.labels
+    width = e.logits.shape[1]
     counts = y[y >= 0].bincount().double()
     few = len(counts) > width and counts.min() > 0 and counts[width:].mean() > counts.median() / 3
     many = len(counts) < width and len(y) >= 10 * width and e.softmax_in_loss
@@ -50,7 +51,9 @@ def output_activation(e: Evidence) -> Found:
         return bool(off > 1e-3) and "the loss takes log-probabilities; exp(outputs) do not sum to one"
     if not sigmoid and not e.softmax_in_loss:
         return None
-    low, high, (node, last) = e.outputs.min(), e.outputs.max(), last_operation(e.graph[0])
+    low = e.outputs.min()
+    high = e.outputs.max()
+    (node, last) = last_operation(e.graph[0])
     if last == "Softmax" and softmax_axis(node) == 0:  # over the batch: samples-mixed
         return None
     ends = last.startswith(("Softmax", "Sigmoid", "Tanh", "Relu", "Hardtanh", "Clamp"))
@@ -73,14 +76,16 @@ def bad_initialisation(e: Evidence) -> Found:
     """
     layers: dict[str, Any] = {name: e.model.get_submodule(name) for name in e.spreads}
     for name, layer in list(layers.items())[:-1]:
-        weight, learns = layer.weight, getattr(layer, "groups", 1) == 1 and len(layer.weight) > 1
+        weight = layer.weight
+        learns = getattr(layer, "groups", 1) == 1 and len(layer.weight) > 1
         alike = learns and weight.requires_grad and bool((weight == weight[:1]).all())
         if alike and (weight.any() or e.flow.loc[f"{name}.weight", "gradient"] == 0):
             return name, "all its units have the same weights, so they stay alike"
     kept = [(name, *pair) for name, pair in e.spreads.items() if layers[name].weight.any() and min(pair) > 0]
     if not kept or not isfinite(prod(pair[1] for pair in kept)) or e.loss < 0.9 * e.alike:  # it has learnt
         return None
-    name, change = kept[-1][0], kept[-1][2] / kept[0][1]
+    name = kept[-1][0]
+    change = kept[-1][2] / kept[0][1]
     weights = prod(out / into for _, into, out in kept)
     lost, gained = change < 1e-3 and weights < 0.3 ** len(kept), change > 30 and weights > 2 ** len(kept)
     return name, (lost or gained) and f"samples differ {change:.2g} times as much as inputs; 0.001 to 30"
@@ -142,7 +147,9 @@ def dead_units(e: Evidence) -> Found:
     sizes = list(accumulate(e.sizes))
     few = e.train[: 1 + sum(size < 256 for size in sizes)]
     for name, (counts, places) in relu_activity(e.training()[0], few).items():
-        units, dead, on = len(counts), int((counts == 0).sum()), int((counts == places).sum())
+        units = len(counts)
+        dead = int((counts == 0).sum())
+        on = int((counts == places).sum())
         limit = min(units, max(2 * units / 3, (dead + on) / 2 + (dead + on) ** 0.5))
         if dead >= limit:
             return name, f"{dead} of {units} units are 0 for all inputs looked at; limit {limit:.0f}"

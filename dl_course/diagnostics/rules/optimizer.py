@@ -72,7 +72,8 @@ def accumulation_lost(e: Evidence) -> Found:
     calls = e.standing.updates
     if len(calls) < 2 or not e.standing.norms[1]:
         raise Skip("needs a train_step that calls optimizer.step()")
-    several, half = calls[1] - calls[0] > 1, len(next(tensors_in(e.batch))) // 2
+    several = calls[1] - calls[0] > 1
+    half = len(next(tensors_in(e.batch))) // 2
     other = e.as_given(mapped(lambda t: torch.cat([t[-half:], t[half:]]) if t.dim() and half else t, e.batch))
     order = [e.whole if several and call == calls[1] else other for call in range(calls[1] + 1)]
     run = Practice(e, moves=False).run(order, lambda p: len(p.updates) == 2)
@@ -109,6 +110,7 @@ def schedule_too_fast(e: Evidence) -> Found:
     rates = Practice(e, peak=False).run(islice(cycle(pieces), epoch), still).rates
     if len(rates) < 8:
         raise Skip("needs an epoch of 8 updates")
-    half, most = len(rates) // 2, max(rates)
+    half = len(rates) // 2
+    most = max(rates)
     text = f"after {half} of an epoch's {epoch} steps the rate is {rates[half]:.2g}, it was {most:.2g}"
     return max(rates[half:]) < 0.02 * most and f"{text}; limit 2 %"

@@ -17,7 +17,8 @@ from dl_course.kept import kept
 from dl_course.runtime import preserved_rng
 
 MODAL = (batchnorm._BatchNorm, dropout._DropoutNd)  # layers that work differently in eval mode
-CALLS, PATIENCE = 64, 4.0  # of train_step, at most, until it has made two updates; seconds of this thread
+CALLS = 64  # of train_step, at most, until it has made two updates
+PATIENCE = 4.0  # seconds of this thread, for the same
 
 
 @contextmanager
@@ -41,21 +42,31 @@ class Practice:
     """
 
     def __init__(self, e: Any, *, peak: bool = True, moves: bool = True) -> None:
-        self.train_step, self.optimizer = e.need("train_step"), e.need("optimizer")
-        self.model, self.seed, self.moves = e.model, e.given["seed"], moves
-        self.peaks, self.calls = e.peaks if peak else None, 0
-        self.updates, self.norms, self.rates = list[int](), list[float](), list[float]()
-        self.moved, self.gradients, self.flags = list[float](), list[Tensor](), set[bool]()
+        self.train_step = e.need("train_step")
+        self.optimizer = e.need("optimizer")
+        self.model = e.model
+        self.seed = e.given["seed"]
+        self.moves = moves
+        self.peaks = e.peaks if peak else None
+        self.calls = 0
+        self.updates = list[int]()
+        self.norms = list[float]()
+        self.rates = list[float]()
+        self.moved = list[float]()
+        self.gradients = list[Tensor]()
+        self.flags = set[bool]()
 
     def run(self, batches: Any, until: Any) -> "Practice":
         """Make a call a batch, until ``until(self)`` is true or time is up."""
-        optimizer, end = self.optimizer, thread_time() + PATIENCE
+        optimizer = self.optimizer
+        end = thread_time() + PATIENCE
         with kept(self.model, optimizer, self.train_step) as reached, flags_met(self.model) as self.flags:
             self.schedules = any(isinstance(thing, LRScheduler) for thing in reached)
             for place, group in enumerate(optimizer.param_groups):
                 group["lr"] = self.peaks[place] if self.peaks else group["lr"]
                 group["weight_decay"] = 0.0  # which would move the weights by itself
-            self.step, optimizer.step = optimizer.step, self._noted
+            self.step = optimizer.step
+            optimizer.step = self._noted
             for batch in batches:
                 with preserved_rng(self.seed), torch.enable_grad(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that the scheduler steps before the optimizer

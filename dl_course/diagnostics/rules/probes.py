@@ -39,14 +39,17 @@ class Asker:
     """A copy of the model in eval mode, in float64 where it can be, and a few samples to ask it with."""
 
     def __init__(self, e: Evidence) -> None:
-        self.model, self.least = e.copies()[0].eval(), 1e-5  # by which floats may differ
+        self.model = e.copies()[0].eval()  # by which floats may differ
+        self.least = 1e-5
         self.inputs = mapped(lambda t: t[:FEW] if t.dim() else t, e.batch[0])
         parts = [part for module in self.model.modules() for part in vars(module).values()]
         self.dice = [part for part in parts if isinstance(part, SOURCES)]
         doubled = mapped(lambda t: t.double() if t.is_floating_point() else t, self.inputs)
         with suppress(RuntimeError, TypeError, ValueError), torch.no_grad():  # it may make tensors of float32
             e.copies()[0].eval().double()(*mapped(torch.clone, doubled))
-            self.model, self.inputs, self.least = self.model.double(), doubled, 1e-9
+            self.model = self.model.double()
+            self.inputs = doubled
+            self.least = 1e-9
 
     def __call__(self, change: Any = torch.clone, seed: int = 0) -> list[Tensor]:
         """Return the floats that come out for the samples, each input changed."""
@@ -80,7 +83,9 @@ def random_in_eval(e: Evidence) -> Found:
     Hand the mode over: F.dropout(x, p, training=self.training); or use nn.Dropout.
     """
     ask = e.of(Asker)
-    first, again, other = ask(), ask(), ask(seed=1)
+    first = ask()
+    again = ask()
+    other = ask(seed=1)
     if (moved := apart(again, other)) <= MOVED or apart(first, again) > ask.least:
         return None
     with Dropouts() as dropping:
@@ -107,7 +112,8 @@ def samples_mixed(e: Evidence) -> Found:
     related = len(inputs) > 1 and any(t.dim() == 2 and len(t) == t.shape[1] for t in inputs)
     if related or len({len(t) for t in (*inputs, *labels[:1])}) != 1 or shifted(e) == 0:
         raise Skip("needs inputs and labels with a row a sample")
-    ask, count = e.of(Asker), min(FEW, len(inputs[0]))
+    ask = e.of(Asker)
+    count = min(FEW, len(inputs[0]))
     pairs = zip(ask(), ask(_first_replaced), strict=True)
     share = max((_others(a, (a - b).abs(), count) for a, b in pairs), default=0.0)
     text = f"when sample 0 is replaced, others' outputs move by {share:.2g} of what its own does"
@@ -158,8 +164,10 @@ def future_leak(e: Evidence) -> Found:
     """
     if (axis := shifted(e)) is None:
         raise Skip
-    ask, y = e.of(Asker), next(tensors_in(e.batch[1]))
-    steps, half = y.shape[axis], y.shape[axis] // 2
+    ask = e.of(Asker)
+    y = next(tensors_in(e.batch[1]))
+    steps = y.shape[axis]
+    half = y.shape[axis] // 2
 
     def changed(t: Tensor) -> Tensor:
         early, late = t.narrow(axis, 0, half), t.narrow(axis, half, steps - half)
@@ -187,7 +195,8 @@ def strong_dropout(e: Evidence) -> Found:
 
     Give the share to drop, not to keep: nn.Dropout(0.2).
     """
-    model, shares = e.training()[0], dict[str, Any]()
+    model = e.training()[0]
+    shares = dict[str, Any]()
     for name, module in model.named_modules():
         shares[name] = module.p if isinstance(module, MODAL[1]) else getattr(module, "dropout", 0.0)
     with preserved(model), torch.no_grad(), Dropouts() as dropping:
@@ -222,9 +231,11 @@ def untrained_frozen(e: Evidence) -> Found:
 
 def _drawn(module: Any) -> bool:
     """Return whether weights are uniform, up to the edge, or normal, with a std that initialisations have."""
-    weight, bias = module.weight.detach().double(), module.bias
+    weight = module.weight.detach().double()
+    bias = module.bias
     fan_in, fan_out = weight[0].numel(), weight.numel() // weight.shape[1]
-    fans, error = (fan_in, fan_out, (fan_in + fan_out) / 2), (2 * weight.numel()) ** -0.5
+    fans = (fan_in, fan_out, (fan_in + fan_out) / 2)
+    error = (2 * weight.numel()) ** -0.5
     stds = [(gain / fan) ** 0.5 for fan in fans for gain in (1 / 3, 1, 2)] + [0.01, 0.02]
     edges = [weight.abs().max().item() / (3**0.5 * std) for std in stds]
     near = any(abs(weight.std().item() / std - 1) < 4 * error for std in stds)

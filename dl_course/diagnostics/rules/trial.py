@@ -19,8 +19,11 @@ from dl_course.hooks import mapped, tensors_in
 # leave units at their limits, with hundreds of steps to come back. Without it for ALONE steps, and then with
 # a LITTLE of it, networks tell samples apart at once; yet most need no such care.
 ATTEMPTS = ((1e-3, True), (1e-2, False), (3e-3, False), (1e-4, True))
-ALONE, LITTLE = 50, 0.03
-SECONDS, FEW, MANY = 3.0, 40, 1000  # of an attempt: of this thread; steps that say something, and the most
+ALONE = 50
+LITTLE = 0.03
+SECONDS = 3.0  # of this thread, for an attempt
+FEW = 40  # steps that say something
+MANY = 1000  # steps at most
 
 
 @rule("lr-too-high", "error")
@@ -73,9 +76,13 @@ def cannot_overfit(e: Evidence) -> Found:
 
     Something cuts the way from input to loss: go through forward, labels and loss with these 16 samples.
     """
-    batch, outputs = joined([e.batch], 16), mapped(lambda t: t.detach()[:16], e.outputs)
-    loss_fn, best, late = e.copies()[2], inf, False
-    first, floor = loss_fn(outputs, batch[1]).item(), _least(loss_fn, outputs, batch[1])
+    batch = joined([e.batch], 16)
+    outputs = mapped(lambda t: t.detach()[:16], e.outputs)
+    loss_fn = e.copies()[2]
+    best = inf
+    late = False
+    first = loss_fn(outputs, batch[1]).item()
+    floor = _least(loss_fn, outputs, batch[1])
     alike = _least(loss_fn, outputs, batch[1], mean_answer)
     goal = floor + max(1e-3, 0.2 * (first - floor))
     for rate, common in (*ATTEMPTS, *[(3e-3 * _size(batch[1]), True)] * (_size(batch[1]) > 10)):
@@ -102,12 +109,15 @@ def _attempt(e: Evidence, batch: Any, rate: float, common: bool, goal: float) ->
     learning = [p for p in model.parameters() if p.requires_grad and (own is None or id(p) in own)]
     if not learning:
         raise Skip("needs an optimizer with parameters of the model that learn")
-    adam, losses, end = torch.optim.Adam(learning, rate), list[float](), thread_time() + SECONDS
+    adam = torch.optim.Adam(learning, rate)
+    losses = list[float]()
+    end = thread_time() + SECONDS
     while thread_time() < end:
         left_out = 0.0 if common else 1 - LITTLE * (len(losses) >= ALONE)
         with _NoDropout():
             losses.append(stepped(model, batch, loss_fn, adam, partial(_apart, left_out=left_out)))
-        half, now = len(losses) // 2, mean(losses[-20:])
+        half = len(losses) // 2
+        now = mean(losses[-20:])
         was = mean(losses[half - 20 : half]) if half >= 50 and half % 25 == 0 else inf
         if not losses[-1] > goal or len(losses) == MANY or was - now < 0.02 * (was - goal):
             return losses, False
@@ -134,7 +144,8 @@ def _least(loss_fn: Any, outputs: Any, labels: Any, seen: Any = lambda t: t) -> 
     drawn = [loss_fn(outputs, labels).item() for _ in range(4)]
     if max(drawn) - min(drawn) > 1e-3 * abs(max(drawn)):
         return 0.0  # a random loss: the least of many draws says what luck can do, not what learning can
-    free, least = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()], inf
+    free = [t.requires_grad_() for t in tensors_in(outputs) if t.is_floating_point()]
+    least = inf
     made = operations(loss_fn(outputs, labels))  # of probabilities: of nothing but 0 to 1
     probable = any("BinaryCrossEntropyBackward" in type(node).__name__ for node in made)
     adam = torch.optim.Adam(free, 0.02 if probable else 0.3 * _size(labels))

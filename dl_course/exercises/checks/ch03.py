@@ -45,7 +45,8 @@ class OutputSize(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for _ in range(3):
-            case, stride = {"size": draw(rng, 60, 90), "kernel": draw(rng, 2, 4) * 2 - 1}, draw(rng, 3, 5)
+            case = {"size": draw(rng, 60, 90), "kernel": draw(rng, 2, 4) * 2 - 1}
+            stride = draw(rng, 3, 5)
             size = case["kernel"] + stride * draw(rng, 6, 9) + draw(rng, 1, stride - 1)
             yield {"about": "a kernel alone", **case}
             yield {"about": "padding", **case, "padding": draw(rng, 1, 3)}
@@ -127,7 +128,8 @@ class SeparableParameters(Exercise):
 
 
 def _field(layers: Sequence[tuple[int, int]], slip: str = "") -> int:
-    field, jump = int(slip != "from 0"), 1
+    field = int(slip != "from 0")
+    jump = 1
     for kernel, stride in layers:
         jump *= stride if slip == "stride first" else 1
         field += (kernel - (slip != "whole kernels")) * (1 if slip == "no stride" else jump)
@@ -167,7 +169,8 @@ class ReceptiveField(Exercise):
 class _LeNet(nn.Module):
     def __init__(self, classes: int, slip: str = "") -> None:
         super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
+        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
         wide = 1000 if slip == "classes" else classes
         self.linears = nn.ModuleList([nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, wide)])
         self.slip = slip
@@ -215,7 +218,8 @@ class _Squeeze(nn.Module):
         super().__init__()
         hidden = max(int(slip != "none hidden"), channels // reduction)
         self.slip = slip
-        self.down, self.up = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+        self.down = nn.Linear(channels, hidden)
+        self.up = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.down(x.amax((2, 3)) if self.slip == "max" else x.mean((2, 3)))
@@ -252,10 +256,14 @@ class SqueezeExcite(Exercise):
 class _Residual(nn.Module):
     def __init__(self, inputs: int, channels: int, stride: int = 1, slip: str = "") -> None:
         super().__init__()
-        strides, conv, norm = (1, stride) if slip == "late" else (stride, 1), nn.Conv2d, nn.BatchNorm2d
+        strides = (1, stride) if slip == "late" else (stride, 1)
+        conv = nn.Conv2d
+        norm = nn.BatchNorm2d
         self.slip = slip
-        self.conv1, self.bn1 = conv(inputs, channels, 3, strides[0], 1, bias=False), norm(channels)
-        self.conv2, self.bn2 = conv(channels, channels, 3, strides[1], 1, bias=False), norm(channels)
+        self.conv1 = conv(inputs, channels, 3, strides[0], 1, bias=False)
+        self.bn1 = norm(channels)
+        self.conv2 = conv(channels, channels, 3, strides[1], 1, bias=False)
+        self.bn2 = norm(channels)
         fits = stride == 1 and inputs == channels
         mix = [] if fits or slip == "plain" else [conv(inputs, channels, 1, stride, bias=False)]
         self.shortcut = nn.Sequential(*mix, *[norm(channels) for _ in mix if slip != "bare"])
@@ -290,7 +298,8 @@ class ResidualBlock(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        c, kinds = draw(rng, 3, 5), {"the shape stays": (1, 0, 1), "more channels": (3, 3, 1)}
+        c = draw(rng, 3, 5)
+        kinds = {"the shape stays": (1, 0, 1), "more channels": (3, 3, 1)}
         kinds |= {"half the size": (1, c, 2), "half the size, same channels": (3, 0, 2)}
         for about, (n, more, stride) in kinds.items():
             case = {"about": about, "inputs": c, "channels": c + more, "stride": stride}

@@ -16,7 +16,9 @@ from dl_course.exercises.probes import Case
 
 class _PictureFiles:
     def __init__(self, files: list[Any], labels: list[int], slip: str = "") -> None:
-        self.files, self.labels, self.slip = files, labels, slip
+        self.files = files
+        self.labels = labels
+        self.slip = slip
         self.early = [self._read(file) for file in files] if slip == "eager" else []
 
     def __len__(self) -> int:
@@ -108,7 +110,8 @@ class TrainStep(Exercise):
 
 
 def _evaluated(model: nn.Module, batches: Any, slip: str = "") -> list[float]:
-    modes, figures = [(module, module.training) for module in model.modules()], []
+    modes = [(module, module.training) for module in model.modules()]
+    figures = []
     if slip != "no eval":
         model.eval()
     with torch.set_grad_enabled(slip == "graph"):
@@ -187,7 +190,8 @@ class WarmupCosine(Exercise):
 
 
 def _accumulated(model: nn.Module, optimizer: Any, batches: Any, slip: str = "") -> float:
-    n, losses = sum(len(labels) for _, labels in batches), []
+    n = sum(len(labels) for _, labels in batches)
+    losses = []
     for index, (images, labels) in enumerate(batches):
         if slip == "erased" or (slip != "no zero" and index == 0):
             optimizer.zero_grad()
@@ -269,8 +273,10 @@ class ClipByGlobalNorm(Exercise):
 class _Stopping:
     def __init__(self, patience: int, min_delta: float = 0.0, slip: str = "") -> None:
         self.patience = patience + {"late": 1, "early": -1}.get(slip, 0)
-        self.slip, self.min_delta = slip, 0 if slip == "no delta" else min_delta
-        self.best, self.bad = math.inf, 0
+        self.slip = slip
+        self.min_delta = 0 if slip == "no delta" else min_delta
+        self.best = math.inf
+        self.bad = 0
 
     def update(self, loss: float) -> bool:
         bound = self.best - self.min_delta
@@ -300,7 +306,8 @@ class EarlyStopping(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        few, patience = draw(rng, 2, 4), draw(rng, 3, 4)
+        few = draw(rng, 2, 4)
+        patience = draw(rng, 3, 4)
         kinds = {
             "it falls, then rises": [-0.1] * few + [0.1] * 6,
             "ups and downs": ([-0.4] + [0.1] * (patience - 1)) * 2 + [0.1] * 6,

@@ -105,8 +105,10 @@ class DeadShare(Exercise):
             "a leaky ReLU": ([4, last], (3, 2), 0.3),
         }
         for about, (sizes, shape, slope) in kinds.items():
-            units, dead = draw(rng, 9, 16), draw(rng, 2, 5)
-            x, order = rng.normal(size=(sum(sizes), units, int(np.prod(shape)))), rng.permutation(units)
+            units = draw(rng, 9, 16)
+            dead = draw(rng, 2, 5)
+            x = rng.normal(size=(sum(sizes), units, int(np.prod(shape))))
+            order = rng.permutation(units)
             x[:, order[: dead + 2]] = -np.abs(x[:, order[: dead + 2]])
             x[0, order[dead : dead + 2], -1] = 1  # two wake up once
             y = np.where(x > 0, x, slope * x).astype(np.float32).reshape(*x.shape[:2], *shape)
@@ -147,7 +149,8 @@ class LayerStatistics(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, count in {"one batch": 1, "batches, the last one shorter": draw(rng, 2, 4)}.items():
-            size, channels = draw(rng, 4, 6), draw(rng, 3, 5)
+            size = draw(rng, 4, 6)
+            channels = draw(rng, 3, 5)
             x = rng.normal(size=(size * count + draw(rng, 1, 2), channels, draw(rng, 3, 4), 5))
             x = (x * rng.uniform(0.5, 3, (channels, 1, 1)) + rng.normal(size=(channels, 1, 1))).astype(
                 np.float32

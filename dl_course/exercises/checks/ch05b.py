@@ -16,12 +16,14 @@ from dl_course.hooks import capture
 
 
 def _cam(model: nn.Module, layer: str, images: Tensor, targets: Tensor, slip: str = "") -> Tensor:
-    layer, images = NEXT.get(layer, layer) if slip == "no copy" else layer, images.clone().requires_grad_()
+    layer = NEXT.get(layer, layer) if slip == "no copy" else layer
+    images = images.clone().requires_grad_()
     with capture(model, layer, gradients=True) as seen:
         scores = model(images).softmax(1) if slip == "softmax" else model(images)
     chosen = scores.gather(1, (scores.argmax(1) if slip == "predicted" else targets)[:, None])
     torch.autograd.grad(chosen.sum(), images)
-    grad, kept = seen[layer][0].gradient, seen[layer][0].activation
+    grad = seen[layer][0].gradient
+    kept = seen[layer][0].activation
     weights = grad if slip == "local" else grad.mean((0, 2, 3) if slip == "batch" else (2, 3), keepdim=True)
     parts = weights * kept * (grad[0, 0].numel() if slip == "sum" else 1)
     maps = (parts.clamp(min=0) if slip == "early" else parts).sum(1)
@@ -63,13 +65,15 @@ class GradCAM(Exercise):
 
 
 def _pointing(maps: Tensor, masks: Tensor, slip: str = "") -> Any:
-    (n, height, width), flat = maps.shape, maps.flatten(1)
+    (n, height, width) = maps.shape
+    flat = maps.flatten(1)
     if slip == "share":
         return ((maps * masks).sum((1, 2)) / maps.sum((1, 2)).clamp(min=1e-12)).mean()
     peaks = flat.argmax().expand(n) % (height * width) if slip == "whole" else flat.argmax(1)
     peaks = torch.full_like(peaks, height // 2 * width + width // 2) if slip == "centre" else peaks
     rows, columns = (peaks % width, peaks // width) if slip == "swapped" else (peaks // width, peaks % width)
-    hits, uneven = masks[torch.arange(n), rows, columns].float(), flat.amax(1) > flat.amin(1)
+    hits = masks[torch.arange(n), rows, columns].float()
+    uneven = flat.amax(1) > flat.amin(1)
     return (hits[uneven] if slip == "dropped" else hits if slip == "plateau" else hits * uneven).mean()
 
 
@@ -96,12 +100,14 @@ class PointingScore(Exercise):
         kinds = {"square pictures": (12, 12, 0), "wide pictures": (7, 13, 0), "flat maps": (9, 8, 2)}
         for about, (height, width, flat) in kinds.items():
             n = draw(rng, 7, 11)
-            maps, masks = rng.uniform(0, 0.9, (n, height, width)), np.zeros((n, height, width), bool)
+            maps = rng.uniform(0, 0.9, (n, height, width))
+            masks = np.zeros((n, height, width), bool)
             for i, hit in enumerate(rng.permutation(np.arange(n) < draw(rng, 3, n - 3))):
                 top, left = int(rng.integers(height - 3)), int(rng.integers(width - 3))
                 masks[i, top : top + 3, left : left + 3] = True
                 maps[(i, *rng.permutation(np.argwhere(masks[i] == hit))[0])] = rng.uniform(1, 2)
-            maps[:flat], masks[:flat, 0, 0] = 0, True
+            maps[:flat] = 0
+            masks[:flat, 0, 0] = True
             yield {"about": about, "maps": maps.astype(np.float32), "masks": masks}
 
 

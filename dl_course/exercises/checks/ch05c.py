@@ -58,7 +58,9 @@ class Unmoved(Exercise):
             ("optimizer.step() forgotten", "f", "u"),
         )
         for about, still, strange in kinds:
-            n, depth, width = draw(rng, 5, 8), draw(rng, 3, 6), draw(rng, 5, 7)
+            n = draw(rng, 5, 8)
+            depth = draw(rng, 3, 6)
+            width = draw(rng, 5, 7)
             case = {"about": about, "x": rng.normal(size=(n, 4)).astype(np.float32), "width": width}
             case |= {"labels": rng.integers(3, size=n).tolist(), "seed": draw(rng, 0, 9999), "depth": depth}
             which = [f"{3 * draw(rng, 0, depth - 1)}.{leaf}" for leaf in ("weight", "bias")]
@@ -129,7 +131,8 @@ class FirstNonfinite(Exercise):
 def _diagnosed(train: Curve, val: Curve, slip: str = "") -> str:
     start = 1.0 if slip == "absolute" else train[0]
     diverged = (slip != "nan" and not np.isfinite(train).all()) or train[-1] > 1.5 * start
-    rises, lost = np.diff(train), val[-1] - np.nanmin(val) if np.isfinite(val).any() else np.nan
+    rises = np.diff(train)
+    lost = val[-1] - np.nanmin(val) if np.isfinite(val).any() else np.nan
     overfitted = val[-1] > 1.2 * train[-1] if slip == "gap" else lost > 0.12 * start
     if slip == "order" and overfitted:
         return "overfitting"
@@ -145,7 +148,8 @@ def _diagnosed(train: Curve, val: Curve, slip: str = "") -> str:
 def _curve(rng: np.random.Generator, kind: str, scale: float) -> tuple[Curve, Curve]:
     """Return losses of training and validation, (epochs,) each, in which that happens beyond doubt."""
     epochs, noise = draw(rng, 16, 30), 0.004
-    t, late = np.arange(epochs), draw(rng, 6, 9)
+    t = np.arange(epochs)
+    late = draw(rng, 6, 9)
     end = rng.uniform(0.78, 0.9) if kind == "underfitting" else rng.uniform(0.04, 0.1)
     train = end + (1 - end) * np.exp(-t / rng.uniform(2, 3))
     val = 1.03 * train + rng.uniform(0.03, 0.05)
@@ -228,14 +232,17 @@ class Heal(Exercise):
             yield case | {"_labels": test.labels.numpy()[order]}
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
-        number, who, logits = case["number"], case["about"], np.asarray(outputs.get("logits", 0))
+        number = case["number"]
+        who = case["about"]
+        logits = np.asarray(outputs.get("logits", 0))
         if "raised" in outputs:
             why = f"{who}: {outputs['raised']} was raised {outputs['line']}".rstrip()
             return Difference("", outputs["message"], "a patient", why)
         if logits.shape != (len(case["_labels"]), 10):
             got = outputs.get("returned", logits.shape)
             return Difference(who, got, "a patient that gives ten scores", "return the patient, treated")
-        right, changed = float((logits.argmax(1) == case["_labels"]).mean()), set(outputs["changed"])
+        right = float((logits.argmax(1) == case["_labels"]).mean())
+        changed = set(outputs["changed"])
         if right < self.bar:
             says = f"{who} is still ill, after {', '.join(sorted(changed)) or 'no'} treatment"
             return Difference("its accuracy on new pictures", right, self.bar, f"{says}: measure again")

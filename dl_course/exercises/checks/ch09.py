@@ -164,7 +164,8 @@ class NearestPictures(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, k in (("a few neighbours", 4), ("the nearest", 1)):
-            n, size = draw(rng, 20, 30), draw(rng, 5, 8)
+            n = draw(rng, 20, 30)
+            size = draw(rng, 5, 8)
             features = rng.normal(size=(n, size)) * rng.uniform(0.1, 10, (n, 1))
             yield {"about": about, "query": rng.normal(size=size), "features": features, "k": k}
 
@@ -198,7 +199,8 @@ class SplitByPlace(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         for about, gap in (("a gap", draw(rng, 6, 12)), ("a narrow gap", 2)):
-            width, border = draw(rng, 16, 32), draw(rng, 100, 150)
+            width = draw(rng, 16, 32)
+            border = draw(rng, 100, 150)
             lefts = np.append(rng.integers(0, 256, 60), [border - width, border, border + gap, border - 1])
             yield {"about": about, "lefts": lefts, "width": width, "border": border, "gap": gap}
 

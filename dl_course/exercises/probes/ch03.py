@@ -66,7 +66,8 @@ def _torchvisions(classes: int, seed: int) -> dict[str, Tensor]:
 
 @probe
 def build_resnet18(answer: Any, case: Case) -> Outputs:
-    model, theirs = answer(case["classes"]), _torchvisions(case["classes"], case["seed"])
+    model = answer(case["classes"])
+    theirs = _torchvisions(case["classes"], case["seed"])
     shapes = [{name: list(each.shape) for name, each in s.items()} for s in (model.state_dict(), theirs)]
     if shapes[0] != shapes[1]:
         return {"shapes in the state dict": shapes[0]}

@@ -15,7 +15,8 @@ from dl_course.exercises.probes.tools import filled, plain
 class _Noted(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, spy: Any) -> Tensor:
-        ctx.spy, ctx.samples = spy, len(x) * ctx.needs_input_grad[0]
+        ctx.spy = spy
+        ctx.samples = len(x) * ctx.needs_input_grad[0]
         spy.kept += ctx.samples
         spy.most = max(spy.most, spy.kept)
         return x.clone()
@@ -109,7 +110,9 @@ def clip_by_global_norm(answer: Any, case: Case) -> Outputs:
 
 @probe
 def EarlyStopping(answer: Any, case: Case) -> Outputs:  # noqa: N802
-    stopping, stops, bests = answer(case["patience"], case["min_delta"]), [], []
+    stopping = answer(case["patience"], case["min_delta"])
+    stops = []
+    bests = []
     for loss in case["losses"].tolist():
         stops.append(int(stopping.update(loss)))
         bests.append(plain(stopping.best))

@@ -17,12 +17,17 @@ class _Breaks(nn.Module):
 
 def _network(case: Case) -> nn.Sequential:
     """Return a network with layers "body.conv", "body.norm", "body.act", "more"; ReLUs work in place."""
-    channels, body, model = case["channels"], nn.Sequential(), nn.Sequential()
-    body.conv, body.norm = nn.Conv2d(case["x"].shape[1], channels, 3), nn.BatchNorm2d(channels)
+    channels = case["channels"]
+    body = nn.Sequential()
+    model = nn.Sequential()
+    body.conv = nn.Conv2d(case["x"].shape[1], channels, 3)
+    body.norm = nn.BatchNorm2d(channels)
     body.act = nn.ReLU(inplace=True)
-    model.body, model.more = body, nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+    model.body = body
+    model.more = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
     model.after = _Breaks() if case["breaks"] else nn.ReLU(inplace=True)
-    model.pool, model.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    model.pool = nn.AdaptiveAvgPool2d(1)
+    model.flat = nn.Flatten()
     model.fc = nn.Linear(2 * channels, case["classes"])
     filled(model, case["seed"])
     return model.eval()
@@ -37,7 +42,8 @@ def _left_behind(model: nn.Module) -> Outputs:
 
 @probe
 def activation_of(answer: Any, case: Case) -> Outputs:
-    model, x = _network(case), torch.from_numpy(case["x"])
+    model = _network(case)
+    x = torch.from_numpy(case["x"])
     try:
         out = answer(model, case["layer"], x)
     except ArithmeticError:
@@ -60,7 +66,8 @@ def layer_statistics(answer: Any, case: Case) -> Outputs:
 
 @probe
 def gradient_ratios(answer: Any, case: Case) -> Outputs:
-    model, labels = _network(case), torch.tensor(case["labels"])
+    model = _network(case)
+    labels = torch.tensor(case["labels"])
     model.get_submodule("pool").add_module("spare", nn.Linear(3, 2))  # which nobody calls
     with torch.no_grad():
         model.get_parameter("body.norm.bias").add_(case["shift"])

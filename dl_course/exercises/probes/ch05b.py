@@ -11,7 +11,8 @@ from dl_course.exercises.probes.tools import called, plain
 
 @probe
 def grad_cam(answer: Any, case: Case) -> Outputs:
-    model, x = _network(case), torch.from_numpy(case["x"])
+    model = _network(case)
+    x = torch.from_numpy(case["x"])
     maps = answer(model, case["layer"], x, torch.tensor(case["targets"]))
     return {**_left_behind(model), "returned": plain(maps)}
 

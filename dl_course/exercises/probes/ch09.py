@@ -51,7 +51,8 @@ def _network(case: Case) -> nn.Module:
 def head_step(answer: Any, case: Case) -> Outputs:
     model = _network(case)
     optimizer = torch.optim.SGD(model.get_submodule("head").parameters(), case["rate"])
-    images, labels = torch.from_numpy(case["images"]), torch.from_numpy(case["labels"])
+    images = torch.from_numpy(case["images"])
+    labels = torch.from_numpy(case["labels"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(case["seed"])
         losses = [plain(answer(model, "head", images, labels, optimizer)) for _ in range(2)]
