@@ -73,19 +73,27 @@ class ModelConfig:
 
     def builder(self) -> Callable[..., Any]:
         """Return the network's builder with all that is configured; ValueError for what it does not take."""
-        builder = MODELS.get(self.name)
-        if self.layers:
-            resnet = isinstance(builder, partial) and len(builder.args) == 2
-            _demand("model.layers", self.layers, resnet, f"none for '{self.name}', which is no ResNet")
-            builder = partial(builder.func, builder.args[0], tuple(self.layers))  # type: ignore[attr-defined]
-        parameters = accepted(builder)
-        width = "width" if "width" in parameters else "base_channels"
-        given = {"in_channels": self.in_channels, width: self.base_channels, "dropout": self.dropout}
-        options = {key: value for key, value in given.items() if value is not None} | self.options
-        for key in options.keys() - parameters.keys():
-            own = "base_channels" if key == width else key if key in given else f"options.{key}"
-            raise ValueError(f"model.{own}: '{self.name}' takes no '{key}'{nearest(key, parameters)}")
-        return partial(builder, **options)
+        builder = self._deepened(MODELS.get(self.name))
+        takes = accepted(builder)
+        # What a configuration calls base_channels is the width of a Vision Transformer or an MLP.
+        width = "width" if "width" in takes else "base_channels"
+        named = {"in_channels": self.in_channels, width: self.base_channels, "dropout": self.dropout}
+        configured = {key: value for key, value in named.items() if value is not None}
+        for key in configured.keys() - takes.keys():
+            field = "base_channels" if key == width else key
+            raise ValueError(f"model.{field}: '{self.name}' takes no '{key}'{nearest(key, takes)}")
+        for key in self.options.keys() - takes.keys():
+            raise ValueError(f"model.options.{key}: '{self.name}' takes no '{key}'{nearest(key, takes)}")
+        return partial(builder, **configured | self.options)
+
+    def _deepened(self, builder: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a ResNet's builder with the configured numbers of blocks in place of its own."""
+        if not self.layers:
+            return builder
+        resnet = isinstance(builder, partial) and len(builder.args) == 2
+        _demand("model.layers", self.layers, resnet, f"none for '{self.name}', which is no ResNet")
+        block = builder.args[0]  # type: ignore[attr-defined]
+        return partial(builder.func, block, tuple(self.layers))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _from_text(text: str, lines: dict[str, int]) -> ExperimentConfig:
     if node is None:
         return ExperimentConfig()
     _find_lines(node, ExperimentConfig, lines)
-    return _made(lambda: _reader().parse_string(text))
+    return _made(lambda: _reader().parse_string(text), yaml.safe_load(text))
 
 
 def _find_lines(node: Any, kind: Any, lines: dict[str, int], section: str = "") -> None:
@@ -102,7 +102,7 @@ def changed(config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentC
             raise ValueError(f"{key}: unknown key{_hint(key)}")
         section, _, name = key.rpartition(".")
         (values[section] if section else values)[name] = value
-    return _made(lambda: _reader().parse_object(values))
+    return _made(lambda: _reader().parse_object(values), values)
 
 
 def save_config(config: ExperimentConfig, path: str | Path) -> None:
@@ -120,14 +120,20 @@ def from_command_line(arguments: Sequence[str], **more: str) -> tuple[Experiment
     process for --help. ValueError as of ``load_config``.
     """
     parser = _parser()
-    for name, text in {"config": "a YAML file, or one of the course's by its name", **more}.items():
+    others = {"config": "a YAML file, or one of the course's by its name", **more}
+    for name, text in others.items():
         parser.add_argument(f"--{name}", help=text)
-    found = _explained(lambda: parser.parse_args(list(arguments)))
+    given = _options(arguments)
+    known = {*_keys(), *others, "help"}
+    for name in given:
+        if not name.startswith("model.options.") and name not in known:
+            raise ValueError(f"--{name}: unknown option{_hint(name)}")
+    found = _explained(lambda: parser.parse_args(list(arguments)), given)
     if file := found.config or (found.get("resume") and Path(found.resume, "config.yaml")):
         parser.set_defaults(asdict(load_config(file)))
-        found = _explained(lambda: parser.parse_args(list(arguments)))
-    others = {name: found.pop(name) for name in ("config", *more)}
-    return _made(lambda: found), others
+        found = _explained(lambda: parser.parse_args(list(arguments)), given)
+    rest = {name: found.pop(name) for name in others}
+    return _made(lambda: found, {}), rest
 
 
 def _parser() -> Any:
@@ -143,8 +149,8 @@ def _parser() -> Any:
 _reader = cache(_parser)  # for all but command lines, which add to it
 
 
-def _made(parse: Callable[[], Any]) -> ExperimentConfig:
-    values = _explained(parse).as_dict()
+def _made(parse: Callable[[], Any], given: Mapping[str, Any]) -> ExperimentConfig:
+    values = _explained(parse, _flat(given)).as_dict()
     for key, kind in _keys().items():  # jsonargparse takes a null for anything
         section, _, leaf = key.rpartition(".")
         if (values[section] if section else values)[leaf] is None and "None" not in kind:
@@ -153,14 +159,43 @@ def _made(parse: Callable[[], Any]) -> ExperimentConfig:
     return ExperimentConfig(**{k: kinds[k](**v) if is_dataclass(kinds[k]) else v for k, v in values.items()})
 
 
-def _explained(parse: Callable[[], Any]) -> Any:
-    """Return what parse does; ValueError in place of jsonargparse's, beginning with the key."""
+def _explained(parse: Callable[[], Any], values: Mapping[str, Any]) -> Any:
+    """Return what parse does; ValueError in place of jsonargparse's, beginning with the key.
+
+    values: what is parsed, by key. Each is tried alone, because the parser's error says the key in prose.
+    """
     try:
         return parse()
     except ArgumentError as error:
-        text = str(error)
-    if wrong := re.search(r'key "([\w.]+)"[\s\S]*[Gg](?:ot|iven) value: (.*)', text):
-        raise ValueError(f"{wrong[1]}: takes {_keys()[wrong[1]]}; given: {wrong[2]}")
-    if unknown := re.search(r"arguments: --([\w.]+)", text):
-        raise ValueError(f"--{unknown[1]}: unknown option{_hint(unknown[1])}")
-    raise ValueError(text)
+        for key in values.keys() & _keys().keys():
+            if not _fits(key, values[key]):
+                raise ValueError(f"{key}: takes {_keys()[key]}; given: {values[key]}") from error
+        raise ValueError(str(error)) from error
+
+
+def _fits(key: str, value: Any) -> bool:
+    section, _, leaf = key.rpartition(".")
+    try:
+        _reader().parse_object({section: {leaf: value}} if section else {leaf: value})
+    except ArgumentError:
+        return False
+    return True
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all sections by key, such as "training.epochs"."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value if isinstance(value, Mapping) else {}
+        flat |= {f"{name}.{key}": each for key, each in inner.items()} or {name: value}
+    return flat
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the values on a command line by their options' names."""
+    found = {}
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word.startswith("--"):
+            name, has_value, value = word[2:].partition("=")
+            found[name] = value if has_value else following
+    return found

@@ -1,5 +1,6 @@
 """Pictures side by side, as one image on one set of axes: quick to draw, and at home in any figure."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,29 +72,55 @@ def _draw(
 ) -> Axes:  # fmt: skip
     """Draw tiles, (H, W) on the colour scale of that label or (H, W, 3), with room for titles above them."""
     columns = columns or min(len(tiles), 6 if titles else 8)
-    height, width = (max(tile.shape[side] for tile in tiles) for side in (0, 1))
     inches = min(6 / columns, 1.5) if ax is None else ax.get_window_extent().width / ax.figure.dpi / columns
     lines = max(title.count("\n") + 1 for title in titles) if titles else 0
-    right = width + max(1, round(0.06 * width))
-    down = height + max(1, round((0.06 + 0.16 * lines / inches) * width))
-    rows = -(-len(tiles) // columns)
-    ax = new_axes(ax, columns * inches + 0.9 * bool(label), rows * down * inches / right + 0.3)
-    for layer in [tiles] if heat is None else [tiles, heat]:
-        scaled = layer[0].ndim == 2
-        shape = (rows * down, columns * right, *layer[0].shape[2:])
-        canvas = np.full(shape, np.nan if scaled else 1.0, np.float32)
-        for index, tile in enumerate(layer):
-            top, left = (index // columns + 1) * down - height, index % columns * right
-            canvas[top : top + len(tile), left : left + tile.shape[1]] = tile
-        how = scale(canvas) if scaled else {}
-        if layer is heat:  # where it is cold, the picture keeps its colours
-            how["alpha"] = 0.85 * np.nan_to_num(np.abs(canvas) / how["vmax"]).clip(0, 1)
-        image = ax.imshow(canvas, **how)
+    sheet = _Sheet(tiles, columns, titles=lines / inches)
+    ax = new_axes(ax, columns * inches + 0.9 * bool(label), sheet.height * inches / sheet.right + 0.3)
+    image = _show(ax, sheet.filled(tiles))
+    if heat is not None:
+        image = _show(ax, sheet.filled(heat), fading=True)
     for index, title in enumerate(titles or ()):
-        top, middle = (index // columns + 1) * down - height, index % columns * right + (width - 1) / 2
-        ax.text(middle, top - 1, title, ha="center", va="bottom", fontsize=9)
+        top, left = sheet.corner(index)
+        ax.text(left + (sheet.tile_width - 1) / 2, top - 1, title, ha="center", va="bottom", fontsize=9)
     if label:
         colorbar(image, label)
     ax.set_title(caption, fontsize=9, y=1)  # without y Matplotlib measures all ticks to place it
     ax.axis("off")
     return ax
+
+
+class _Sheet:
+    """Where tiles stand on one image, row by row; titles: how many of their lines fit into an inch's width."""
+
+    def __init__(self, tiles: Any, columns: int, titles: float) -> None:
+        self.columns = columns
+        self.tile_width = max(tile.shape[1] for tile in tiles)
+        self.tile_height = max(tile.shape[0] for tile in tiles)
+        gap = 0.06 * self.tile_width
+        title = 0.16 * titles * self.tile_width  # a line of the titles' font is 0.16 inches high
+        self.right = self.tile_width + max(1, round(gap))  # from a tile to the next one beside it
+        self.down = self.tile_height + max(1, round(gap + title))  # and below it
+        self.height = math.ceil(len(tiles) / columns) * self.down
+
+    def corner(self, index: int) -> tuple[int, int]:
+        """Return the first row and column of a tile."""
+        row, column = divmod(index, self.columns)
+        return (row + 1) * self.down - self.tile_height, column * self.right
+
+    def filled(self, tiles: Any) -> np.ndarray:
+        """Return the image of all tiles; between them it is white, or NaN where tiles are numbers."""
+        between = np.nan if tiles[0].ndim == 2 else 1.0
+        shape = (self.height, self.columns * self.right, *tiles[0].shape[2:])
+        canvas = np.full(shape, between, np.float32)
+        for index, tile in enumerate(tiles):
+            top, left = self.corner(index)
+            canvas[top : top + len(tile), left : left + tile.shape[1]] = tile
+        return canvas
+
+
+def _show(ax: Axes, canvas: np.ndarray, fading: bool = False) -> Any:
+    """Draw an image, numbers on their colour scale; fading: where they are small, what is below shows."""
+    how = scale(canvas) if canvas.ndim == 2 else {}
+    if fading:
+        how["alpha"] = 0.85 * np.nan_to_num(np.abs(canvas) / how["vmax"]).clip(0, 1)
+    return ax.imshow(canvas, **how)
