@@ -90,7 +90,7 @@ def _draw(
 
 
 class _Sheet:
-    """Where tiles stand on one image, row by row; titles: how many of their lines fit into an inch's width."""
+    """Where tiles stand on one image, row by row; titles: lines of text to an inch of width."""
 
     def __init__(self, tiles: Any, columns: int, titles: float) -> None:
         self.columns = columns
