@@ -85,7 +85,7 @@ model.stem
 # ## 2. A window: hooks
 #
 # PyTorch lets us register a function on a layer. It is called every time the layer has run, with what went in and what
-# came out. Such a function is a **hook**. Here is how many tutorials do it, for the batch norm of the stem, `stem.1`.
+# came out. Such a function is a **hook**. Many tutorials do it like this. We hook the batch norm of the stem, `stem.1`.
 
 # %%
 kept = {}
@@ -217,8 +217,8 @@ for name in stages:
     print(f"{name:<7} {tuple(seen[name][0].activation.shape)}")
 
 # %% [markdown]
-# In this network only the stem shrinks the maps, twice by a half. The stages keep their size, and `stage1` doubles the
-# number of channels. `pool` then gives up the "where" altogether and leaves one number per channel.
+# In this network only the stem shrinks the maps: it halves them twice. The stages keep their size, and `stage1` doubles
+# the number of channels. `pool` then gives up the "where" altogether and leaves one number per channel.
 
 # %% [markdown]
 # ## 3. Feature maps: what a layer sees
@@ -254,8 +254,8 @@ plots.image_grid(pictures[best.flatten()], titles, ax, columns=7)
 _ = ax.set_title(f"channels {liveliest.tolist()}, from top to bottom", fontsize=10)
 
 # %% [markdown]
-# Within a row, colours and grounds vary; what repeats is a form. In some rows all favourites belong to one class. In
-# others, classes mix as far as they share a form: a bay, a tip, a corner. Nobody assigned these jobs.
+# Within a row, colours and grounds vary; what repeats is a form. In two rows all favourites belong to one class. In the
+# third, stars and hearts mix, perhaps because both have a sharp tip. Nobody assigned these jobs.
 
 # %% [markdown]
 # ## 4. Kernels: what a layer looks for
@@ -373,8 +373,8 @@ healthy = activation_statistics(model, batches, layers)
 healthy[["mean", "std", "min", "max", "zero"]].round(3)
 
 # %% [markdown]
-# The norm (`stem.1`) brings its channels to a spread of about one. After a ReLU (`stem.2` and the stages) a large share
-# is zero, and nothing is negative. All of that is as it should be.
+# After the norm (`stem.1`), the spread is about one. After a ReLU (`stem.2` and the stages) a large share is zero, and
+# nothing is negative. All of that is as it should be.
 #
 # What is this good for? Suppose somebody forgot to normalise the pictures. No error, no warning. Compare.
 
@@ -555,8 +555,9 @@ pd.DataFrame(rows).set_index(["layer", "rate"]).sort_index()
 # long as the first layer learns. It can carry a silent unit back above zero. So a unit that is silent now isn't lost for
 # good, unless its input is fixed.
 #
-# The course's `dead_units` counts the dead for every ReLU of a network, and beside them the *rarely* active: specialists
-# perhaps, or units on their way out.
+# The course's `dead_units` counts the dead for every ReLU of a network, and beside them the *rare* ones, which are
+# active in less than 1 % of their outputs: specialists perhaps, or units on their way out. (`active` is the share of
+# all the layer's outputs that are above zero.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.diagnostics import dead_units
@@ -612,16 +613,17 @@ for ax, table, title in ((axes[0], before, "before"), (axes[1], after, "after"))
     ax.set_title(title)
 
 # %% [markdown]
-# PyTorch draws the first weights evenly from an interval: that's the boxes. Training has given them tails, most of
-# all in the first layer. A histogram that hasn't changed at all belongs to a layer that hasn't learned; one that runs off
-# to both sides, to a training that is exploding.
+# PyTorch draws the first weights evenly from an interval: that's the boxes. Training has given them tails, most of all
+# in the first layer. A histogram that hasn't changed at all belongs to a layer that hasn't learned; one that keeps
+# spreading, to a training that is blowing up.
 
 # %% [markdown]
 # ## 8. Gradients: does the message arrive?
 #
-# The loss reaches the first layer through all layers in between. In chapter 02 the signal died in a chain of sigmoids, in
-# chapter 03 in a chain of blocks. Now we measure it on a live network: for each weight matrix, the size of the gradient
-# *relative to the weights*. Times the learning rate, that is how far a plain SGD step moves them.
+# The loss sends its message to the first layer through all the layers in between. In chapter 02 you met the vanishing
+# gradient, in chapter 03 signals that vanished on the way forward. Now we measure gradients on a live network: for each
+# weight matrix, the size of the gradient *relative to the weights*. Times the learning rate, that is how far a plain
+# SGD step moves them.
 #
 # There is a trap. A parameter may have *no* gradient, because it is frozen or because nothing leads to it. Then `grad` is
 # `None`, which isn't zero. Zero says "the message arrived, and it was empty". `None` says "no message was sent to this
@@ -712,14 +714,15 @@ net.relu1.unused = nn.Linear(4, 4).to(device)
 gradient_flow(net, (some, truth), F.cross_entropy)
 
 # %% [markdown]
-# Four parameters got no message, and beside each stands the reason. Had there been zeros instead, we would now be hunting
-# for vanishing gradients where there is only a frozen layer and one that is never called.
+# Four parameters got no message, and the remark says why: `frozen`, or `none` where nothing leads from the parameter to
+# the loss. Had there been zeros instead, we would now be hunting for vanishing gradients where there is only a frozen
+# layer and one that is never called.
 
 # %% [markdown]
 # ## 9. The layer explorer
 #
-# Now put all of it under your fingers. Pick a picture, a layer and a view. (On a web page you see a still picture; in
-# Jupyter it responds.)
+# Now try all of it yourself. Pick a picture, a layer and a view. (On a web page you see a still picture; in Jupyter it
+# responds.)
 
 # %% alt="What the explorer shows at first: sixteen feature maps of the stem, mostly dark, with bright outlines" tags=["nbval-ignore-output"]
 from dl_course.widgets import LayerExplorer
@@ -760,8 +763,8 @@ print("tensorboard --logdir", folder / "runs")
 # %% [markdown]
 # Type that line into a terminal and open the tab *Graphs*. A double click opens a box.
 #
-# The second graph is the one that autograd walks backwards, from the result to the weights. Every result holds it, as
-# `grad_fn`, and you can follow it by hand.
+# The second graph is the one that autograd walks backwards, from the result to the weights. Every result that depends
+# on a parameter holds it, as `grad_fn`, and you can follow it by hand.
 
 # %%
 tiny = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -778,9 +781,10 @@ def walk(step, depth=0):
 walk(result.grad_fn)
 
 # %% [markdown]
-# Each line is a step of the chain rule; what is indented below it comes next on the way back. `AccumulateGrad` is where a
-# parameter's `grad` is filled. **torchviz** draws this graph. (`pip install torchviz`, and the program Graphviz: `apt
-# install graphviz`, `brew install graphviz`, or from graphviz.org.)
+# Each line is a step of the chain rule; what is indented below it comes next on the way back. (`Addmm` is a matrix
+# product plus a bias, `T` the transposed weights.) `AccumulateGrad` is where a parameter's `grad` is filled.
+# **torchviz** draws this graph. (`pip install torchviz`, and the program Graphviz: `apt install graphviz`, `brew
+# install graphviz`, or from graphviz.org.)
 
 # %% alt="A graph from top to bottom: four boxes of weights and biases in blue lead through AccumulateGrad and the steps Addmm and Relu to the result in green" tags=["nbval-ignore-output"]
 import shutil

@@ -51,7 +51,7 @@ class ActivationOf(Exercise):
     points = 2
     not_allowed = ("capture", "watching", "create_feature_extractor", "dl_course.hooks")
     hints = (
-        "`model.get_submodule(layer).register_forward_hook(function)` hooks a layer, and gives a handle.",
+        "`model.get_submodule(layer).register_forward_hook(function)` hooks a layer and returns a handle.",
         "It is called with (module, inputs, output): append `output.detach().clone()` to a list of yours.",
         "Run the network in `try:`, and call `handle.remove()` in `finally:`.",
     )
@@ -86,13 +86,13 @@ class DeadShare(Exercise):
     not_allowed = ("dead_units", "dl_course.diagnostics")
     hints = (
         "The second axis is the units. A unit is alive as soon as *one* of its numbers is above 0, anywhere.",
-        "`(batch > 0).transpose(0, 1).flatten(1).any(1)` is who is alive in a batch; join batches with `|`.",
+        "`(batch > 0).transpose(0, 1).flatten(1).any(1)` says who is alive in a batch; join them with `|`.",
     )
     reference = staticmethod(_dead)
     slips: ClassVar = {
-        "zeros": "that is the share of zeros among all numbers; a dead unit has nothing else",
+        "zeros": "that is the share of zeros among all numbers; a unit is dead if all of its own are zeros",
         "averaged": "that is the mean of the batches' shares: a unit may wake up in another batch",
-        "places": "a channel is one unit, with all its places: one of them is enough to be alive",
+        "places": "a channel is one unit, with all its places: one active place is enough",
         "not zero": "a number below 0 isn't active either: ask for > 0, not for == 0",
     }
 
@@ -134,7 +134,7 @@ class LayerStatistics(Exercise):
     not_allowed = ("activation_statistics", "dl_course.diagnostics", "cat")
     hints = (
         "Keep three things: how many numbers each channel has had, their sum, and the sum of their squares.",
-        "`batch.sum((0, 2, 3))` has a number a channel; use `batch.double()`, for sums of squares are large.",
+        "`batch.sum((0, 2, 3))` gives a number per channel; use `batch.double()`: sums of squares are large.",
         "The variance is the mean of the squares minus the square of the mean.",
     )
     reference = staticmethod(_statistics)

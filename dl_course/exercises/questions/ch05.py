@@ -15,7 +15,7 @@ QUESTIONS = (
         3,
         "`register_forward_hook` adds a hook and replaces none, not even one with the same function.",
         {
-            1: "That would be so if a hook replaced the one before it. It is added to it.",
+            1: "That would be so if a hook replaced the one before it. It is added to the others.",
             2: "The first one is still there, too: nobody has removed it.",
         },
     ),
@@ -47,14 +47,13 @@ QUESTIONS = (
     ),
     Choice(
         "05-zeros-or-dead",
-        "A layer puts out zeros in 80 % of all numbers, over 500 pictures. What does that say about its "
-        "units?",
+        "Over 500 pictures, 80 % of a layer's outputs are zeros. What does that say about its units?",
         "by itself nothing: they may all be alive, each for a fifth of the pictures",
         "A unit that responds to one picture in five is selective and alive. Only a unit that never "
         "responds is dead.",
         {
             "80 % of its units are dead": "That holds only if the zeros pile up in units that never "
-            "respond. They may as well be spread over all units.",
+            "respond. They may just as well be spread over all units.",
             "at least some units are dead": "Not even that: every unit may respond to its own fifth of "
             "the pictures.",
             "the learning rate was too high": "It may have been, but healthy ReLU layers have many "
@@ -69,8 +68,8 @@ QUESTIONS = (
         "Its own weights stand still in both layers. In the second, the input changes as the first layer "
         "learns; in the first, the input is the data.",
         {
-            "in the first: it sees the data directly": "Just that keeps it dead: the data don't change, "
-            "nor do its weights, so its output stays zero.",
+            "in the first: it sees the data directly": "That is just what keeps it dead: neither the "
+            "data nor its weights change, so its output stays zero.",
             "in both, since Adam's momentum moves weights without a gradient": "For a few steps after "
             "its death, yes; then the momentum has faded, and the weights stand still.",
             "in neither: without a gradient nothing changes": "Its weights don't. But a unit's output "
