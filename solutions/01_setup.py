@@ -2,8 +2,8 @@
 # # 01 · Setup: pictures are numbers
 #
 # Deep learning starts with two plain things: a machine that is set up, and arrays of numbers. This chapter gives you
-# both. By its end you will have built a program that reads handwritten digits, with no learning at all: careful
-# handling of arrays is enough.
+# both. By its end you will have built a program that reads handwritten digits, without any training: careful handling
+# of arrays is enough.
 #
 # **You will be able to**
 # - tell whether your machine has everything the course needs, and fix what is missing
@@ -53,7 +53,8 @@ images.shape, images.dtype
 
 # %% [markdown]
 # There are three axes: the number of pictures, then the height and width of each. And there is one type: `uint8`, whole
-# numbers from 0 to 255, which is how most image files store brightness. (These digits use only 0 to 16.)
+# numbers from 0 to 255, which is how most image files store brightness. (These digits use only 0 to 16: each pixel
+# counts the dark cells in a 4 × 4 block of a finer scan.)
 #
 # Here is the first picture, as numbers. Squint at the large ones.
 
@@ -108,7 +109,8 @@ ask("01-one-picture")
 }
 
 # %% [markdown]
-# A slice (`[:1]`) keeps its axis; a number (`[0]`) removes it. Many shape errors come from this.
+# A slice (`[:1]`) keeps its axis; a number (`[0]`) removes it. Many shape errors come from this. The dots in
+# `[..., :4]` stand for all the axes before the last.
 
 # %% [markdown]
 # ## 4. Types: whole numbers are a trap
@@ -131,8 +133,9 @@ batch = batch.float()
 batch.dtype, batch.mean(), batch.std()
 
 # %% [markdown]
-# Now they have a mean and a standard deviation. Both are taken over *all* the numbers, unless `dim` says which axes to
-# average over. Those axes then disappear, or with `keepdim=True` stay with length 1. Compare the two shapes.
+# Floats have a mean and a standard deviation. (Ask a tensor of whole numbers for its mean, and PyTorch raises an
+# error.) Both are taken over *all* the numbers, unless `dim` says which axes to average over. Those axes then
+# disappear, or with `keepdim=True` stay with length 1. Compare the two shapes.
 
 # %%
 {
@@ -150,7 +153,7 @@ ax.set_title("the average digit", fontsize=10)
 _ = ax.axis("off")
 
 # %% [markdown]
-# People put their ink in the middle, and hardly any at the left and right edges.
+# The ink is in the middle; the left and right edges stay almost empty.
 
 # %% [markdown]
 # ## 5. How exercises work
@@ -212,7 +215,7 @@ check(standardize)
 # %% [markdown]
 # What has it done to our digits? The next cell shows how often each brightness occurs, before and after.
 
-# %% alt="Two histograms of the same shape: brightness from 0 to 16 before, and from about -1 to 2 after"
+# %% alt="Two histograms of the same shape: brightness from 0 to 16 before, from about -0.8 to 1.9 after; the tallest bar is the empty background"
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.4), sharey=True, layout="constrained")
 pairs = (batch, "as stored"), (standardize(batch), "standardized")
 for ax, (values, title) in zip(axes, pairs, strict=True):
@@ -348,8 +351,8 @@ pixels = ((batch - mean) / std).flatten(1)  # (1797, 64)
 print(f"validation: mean {pixels[validation].mean():.3f}, std {pixels[validation].std():.3f}")
 
 # %% [markdown]
-# For the validation pictures, the mean is near 0 and the standard deviation near 1, but neither is exact. That is as it
-# should be.
+# On the validation pictures, the mean and standard deviation come close to 0 and 1. They needn't be exact, since other
+# pictures determined them.
 #
 # Now the classifier. Two lines make the ten averages, one the distances, and one picks the nearest.
 
@@ -366,10 +369,10 @@ accuracy = (nearest == labels[validation]).float().mean().item()
 print(f"{accuracy:.0%} of {len(validation)} unseen digits are right; guessing: {1 / 10:.0%}")
 
 # %% [markdown]
-# Not bad for four lines and no learning. Below are some of the digits that it got wrong, each with the average of its
-# own kind and the average that was nearer.
+# Not bad for four lines and no training. (The method has a name: it is a *nearest-centroid classifier*.) Below are some
+# of the digits that it got wrong, each with the average of its own kind and the average that was nearer.
 
-# %% alt="Ten columns: a misread digit on top, the average of its own kind in the middle, the nearer average below"
+# %% alt="Ten columns: a misread digit on top, the average of its own kind in the middle, the nearer average below; several are fives read as nines"
 wrong = (nearest != labels[validation]).nonzero().flatten()[:10]
 digits, truths = images[validation[wrong]], labels[validation[wrong]]
 rows = {"digit": digits, "its kind": averages[truths], "nearer": averages[nearest[wrong]]}
@@ -390,13 +393,15 @@ for ax, truth, answer in zip(axes[0], truths, nearest[wrong], strict=True):
 #
 # In PyTorch, a model is an `nn.Module`. Its *parameters* are the tensors that training will change. Here is the
 # smallest network that could do the job above: 64 pixels in, 10 scores out. The largest score is its answer.
+# `Sequential` applies its layers in order: `Flatten` turns each picture into a row of 64 numbers, and `Linear` computes
+# each score as a weighted sum of them, plus a constant.
 
 # %%
 model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 # %% [markdown]
-# There is a matrix with one weight for each digit and pixel, and one bias for each digit.
+# There is a matrix with one *weight* for each digit and pixel, and one constant, a *bias*, for each digit.
 
 # %%
 ask("01-parameters")
@@ -421,9 +426,10 @@ print(f"the same answer for {same} of {len(scores)} digits")
 # %% [markdown]
 # The four lines *were* a network, with weights chosen by averaging. Training will choose better ones.
 #
-# **Exercise.** Write `count_parameters`. How large is it? That is the first question about any model. Three details
-# can make counts go wrong: frozen parameters, parameters that two layers share, and *buffers*, such as the running
-# averages of a BatchNorm layer, which belong to a model's state but aren't parameters.
+# **Exercise.** How large is it? That is the first question about any model. Write `count_parameters`. Three details can
+# make counts go wrong: *frozen* parameters, which training leaves alone (`requires_grad=False`); parameters that two
+# layers share; and *buffers*, which belong to a model's state but aren't parameters. (BatchNorm, a layer that you'll
+# meet in chapter 03, keeps running averages in buffers.)
 
 # %% tags=["exercise"]
 def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
@@ -544,7 +550,7 @@ run("pytest", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", ".")
 
 # %% [markdown]
 # One passed and two failed. An empty list divides by zero. And `zip` stops quietly at the end of the shorter list, so
-# that a missing prediction only counts as wrong. We repair the function and run the tests again.
+# a missing prediction counts as a wrong one, and nobody hears of it. We repair the function and run the tests again.
 
 # %% tags=["nbval-ignore-output"]
 repaired = (project / "toy.py").read_text().replace("import os\n", "").lstrip()
@@ -562,13 +568,13 @@ run("pytest", "-q", "--no-header", "-p", "no:cacheprovider", ".")
 # | --- | --- |
 # | Linux, macOS | `make lab` in your clone of the repository |
 # | conda | `conda env create -f environment.yml`, `conda activate dl-course`, `pip install --no-deps -e .`, `dl-course lab` |
-# | pip, also on Windows | `python -m venv .venv`, activate it, `pip install -e ".[experiments,deploy]"`, `dl-course lab` |
+# | pip, also on Windows | `python -m venv .venv`, activate it, `pip install -e ".[experiments,deploy,photos]"`, `dl-course lab` |
 # | Colab | click the badge at the top of a chapter; your work is lost when the session ends, so save a copy |
 # | VS Code | open the folder, install the *Python* and *Jupyter* extensions, and choose `.venv` as the kernel; it doesn't collapse solutions, so don't peek |
 #
 # If you have an NVIDIA card, `nvidia-smi` shows the driver, and the newest version of CUDA that it was made for. A
 # PyTorch build for the same *major* version of CUDA will usually run, even if its minor version is newer; a build for a
-# newer major version won't. The README shows how to choose a build.
+# newer major version needs a newer driver. The README shows how to choose a build.
 
 # %% [markdown]
 # ## 11. TensorBoard: watching numbers

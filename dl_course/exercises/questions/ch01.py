@@ -61,34 +61,29 @@ QUESTIONS = (
         "What is `(predictions - truth).abs().mean()`?",
         lambda: f"{(torch.arange(1.0, 6)[:, None] - torch.arange(1.0, 6)).abs().mean():.1f}",
         "Compared from the right, 1 meets 5, and the missing axis meets 5: the difference is a 5 × 5 table "
-        "of every "
-        "prediction against every label, and only its diagonal is zero.",
+        "of every prediction against every label, and only its diagonal is zero.",
         {
             "0.0": "It would be with equal shapes. Compare the two shapes from the right, axis by axis.",
             "an error, since the shapes differ": "Different shapes are fine as long as each pair of "
-            "lengths is equal "
-            "or has a 1 in it. Here both pairs have one.",
+            "lengths is equal or has a 1 in it. Here both pairs have one.",
         },
     ),
     Choice(
         "01-nearest-average",
-        "Each new digit gets the label of the nearest of ten average pictures. Nothing is learned. How "
-        "many of the "
-        "unseen digits will be right?",
+        "Each new digit gets the label of the nearest of ten average pictures, without any training. How "
+        "many of the unseen digits will be right?",
         lambda: f"roughly {round(10 * _nearest_average_accuracy())}0 %",
         "Digits of one kind put their ink in much the same place, so their average is a useful template.",
         {
             "roughly 10 %": "That is guessing among ten digits. The averages know more than nothing.",
             "roughly 50 %": "The averages look blurred, but only the nearest one counts, and these "
-            "pictures are "
-            "centred and of one size.",
+            "pictures are centred and of one size.",
         },
     ),
     Number(
         "01-parameters",
         "`nn.Linear(64, 10)` has one weight for each pair of an input and an output, and one bias for each "
-        "output. How "
-        "many parameters is that?",
+        "output. How many parameters is that?",
         lambda: sum(p.numel() for p in nn.Linear(64, 10).parameters()),
         "64 · 10 weights and 10 biases.",
         {
