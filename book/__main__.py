@@ -1,4 +1,4 @@
-"""python -m book [html] [epub] [pdf] [serve] [check]: builds the book into build/book/."""
+"""python -m book [html] [epub] [pdf] [serve] [links]: builds the book into build/book/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from book import BUILD, HERE, ROOT, BookError, Project, build
 
 def main() -> int:
     """Build what is asked for; one sentence and status 1 where something is missing."""
-    makers: dict[str, Callable[[], Path]] = {"html": build.html, "epub": build.epub, "pdf": build.pdf}
+    makers: dict[str, Callable[[], Path]] = {
+        "html": build.html, "epub": build.epub, "pdf": build.pdf, "links": build.links,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(prog="python -m book", description=__doc__)
     parser.add_argument("what", nargs="*", choices=[*makers, "serve", "stage"], default="html")
     wanted = parser.parse_args().what

@@ -84,6 +84,11 @@ def pdf(build: Path = BUILD) -> Path:
     return _put(unfinished, build / "dl_course.pdf")
 
 
+def links(build: Path = BUILD) -> Path:
+    """Ask for every address elsewhere that a page names; return their list, or raise BookError."""
+    return _sphinx("linkcheck", _paper(build), build) / "output.txt"
+
+
 def _paper(build: Path) -> Path:
     project = Project.read()
     write_pages(build / "source-paper", project, _addresses(project), paper=True)

@@ -1,5 +1,6 @@
 """Sphinx's settings; the pages that it reads are made by book.pages."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -55,6 +56,13 @@ html_theme_options = {
     "show_toc_level": 1,
     "article_header_end": ["article-header-buttons.html"],
 }
+
+linkcheck_anchors = False  # most are made by scripts that a link checker doesn't run
+linkcheck_timeout = 30
+linkcheck_retries = 2
+linkcheck_report_timeouts_as_broken = True
+linkcheck_allow_unauthorized = True
+linkcheck_ignore = [re.escape(_project.site)]
 
 epub_show_urls = "no"
 epub_basename = "dl_course"

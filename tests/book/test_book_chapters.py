@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from book import BookError, Project, build, live
+from book.browser import serving
 from book.chapters import Chapter, read_chapters, shown
 
 pytestmark = [
@@ -64,6 +65,18 @@ def test_a_missing_file_of_npm_is_named_and_so_is_a_missing_npm(tmp_path, monkey
     (tmp_path / "book" / "node_modules" / "onnxruntime-web").mkdir(parents=True)
     with pytest.raises(BookError, match=r"book/node_modules/onnxruntime-web/dist/\S+ is missing; remove"):
         live.put_runtime(tmp_path / "ort")
+
+
+def test_a_dead_link_to_elsewhere_is_named_and_a_living_one_is_not(tmp_path, monkeypatch):
+    (tmp_path / "there.txt").write_text("here")
+    source = tmp_path / "source-paper"
+    source.mkdir()
+    monkeypatch.setattr(build, "_paper", lambda folder: source)
+    with serving(tmp_path) as address:
+        text = f"# Links\n\n[there]({address}there.txt) [gone]({address}gone.txt)\n"
+        (source / "index.md").write_text(text)
+        with pytest.raises(BookError, match=r"has 1 warnings.* broken link: .*gone\.txt"):
+            build.links(tmp_path)
 
 
 def test_a_failed_build_says_one_sentence_and_leaves_the_old_site_as_it_was(tmp_path):
