@@ -1,22 +1,27 @@
 """The check-up beside other tools that look for faults in PyTorch training, on the same set-ups, in one run.
 
-    python benchmarks/faults_rivals.py [FOLDER] [--healthy N] [--tools NAME …]
+    python benchmarks/faults_rivals.py [FOLDER] [--healthy N] [--tools NAME …] [--rows FILE]
 
-FOLDER holds cases.py with CASES[name].make(fixed) → the check-up's arguments, .exact (names that are right),
-.twin (whether the mended case is to be judged), and score.py with WANTED and HARMLESS, where there are any;
-without FOLDER, a small case of each fault that faulty.py plants. Healthy: N seeded set-ups of faulty.py.
+FOLDER, or $DL_COURSE_PUBLIC_FAULTS, holds cases.py with CASES[name].make(fixed) → the check-up's arguments,
+.exact (names that are right), .twin (whether the mended case is to be judged), and score.py with WANTED and
+HARMLESS, where there are any. Without it, a case of each fault that is planted here is looked at instead.
+Healthy: N seeded set-ups, three in ten of kinds of their own.
 
 Of each tool: set-ups of which something is named rightly (below: what counts), of which anything is said,
 healthy ones and mended twins accused, seconds. Each is called as its README says, on the first batch, in the
-same process, its steps limited where it has an argument for that. The others are not part of this project:
-`pip install torchtest2 neural-net-checklist trainproof && pip install --no-deps torcheck` (which asks for an
-older PyTorch); one that isn't there is named as missing.
+same process, its steps limited where it has an argument for that; one that raises has said nothing. The
+others are not part of this project: `pip install torchtest2 neural-net-checklist trainproof` and
+`pip install --no-deps torcheck` (which asks for an older PyTorch); one that isn't there is named as missing.
+--rows: results are added to this file, a JSON object a line; what is there already isn't run again.
 """
 
 import argparse
 import contextlib
 import importlib
+import importlib.util
 import io
+import json
+import os
 import random
 import sys
 import time
@@ -29,8 +34,11 @@ from statistics import median
 import numpy as np
 import torch
 import torch.nn.functional as F
-from faulty import PLANTS, varied
+from faults import made
+from faulty import PLANTS
+from reported import REPORTED
 from results import store
+from scipy.stats import binomtest
 from torch import nn
 
 from dl_course.diagnostics import checkup
@@ -55,7 +63,9 @@ MEANS = {
         "overfit_batch": "cannot-overfit-batch lr-too-high lr-too-low",
     },
     "torcheck": {
-        "should change": "no-update no-gradient frozen-parameters zero-gradient unregistered-parameters",
+        "should change": "no-update no-gradient frozen-parameters zero-gradient dead-units "
+        "unregistered-parameters",
+        "belong to any optimizer": "frozen-parameters",
         "shouldn't all": "output-activation",
         "contains NaN": "nonfinite-loss nonfinite-gradients input-nonfinite",
         "contains inf": "nonfinite-loss nonfinite-gradients",
@@ -96,8 +106,8 @@ def ours(given):
 
 
 def batch_of(given):
-    inputs, labels = next(iter(given["train_loader"]))
-    return inputs, labels
+    *inputs, labels = next(iter(given["train_loader"]))
+    return inputs[0] if len(inputs) == 1 else tuple(inputs), labels
 
 
 def meant(tool, said):
@@ -115,6 +125,9 @@ def torchtest2(given):
     return meant("torchtest2", said)
 
 
+SAYINGS = ("errors are detected", "The module is", "'s output", "belong to any optimizer")  # of torcheck
+
+
 def torcheck(given):
     import torcheck as tool
 
@@ -124,15 +137,13 @@ def torcheck(given):
     tool.register(optimizer)
     classes = isinstance(loss_fn, nn.CrossEntropyLoss)
     span = dict(output_range=(0, 1), negate_range=True) if classes else {}
-    tool.add_module(model, module_name="model", changing=True, check_nan=True, check_inf=True, **span)
+    span |= {"changing": True} if all(p.requires_grad for p in model.parameters()) else {}
     try:
+        tool.add_module(model, module_name="model", check_nan=True, check_inf=True, **span)
         list(trained(model, optimizer, loss_fn, given, 3))
     except RuntimeError as error:
-        if (
-            "errors are detected" not in (text := str(error))
-            and "The module is" not in text
-            and "'s output" not in text
-        ):
+        text = str(error)
+        if not any(each in text for each in SAYINGS):
             raise
         return meant("torcheck", [text])
     return set(), set()
@@ -217,41 +228,40 @@ def missing():
 
 
 def asked(tool, given):
-    """Return (names, all that was said, seconds); a set-up that a tool raises on counts as said nothing."""
+    """Return (names, all that was said, seconds, why there is no answer)."""
     start = time.perf_counter()
+    names, said, why = set(), set(), ""
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             names, said = TOOLS[tool](given)
-    except NotTaken:
-        names, said = set(), set()
+    except NotTaken as error:
+        why = f"not taken: {error}"
     except Exception as error:  # of another's code, on a set-up that is broken by design
-        names, said = set(), {f"raised {type(error).__name__}"}
-    return names, said, time.perf_counter() - start
+        why = f"raised {type(error).__name__}: {str(error)[:80]}"
+    return names, said, time.perf_counter() - start, why
 
 
 def faulty_cases(folder):
     """Yield (name, right names, arguments faulty, arguments mended or None)."""
     if folder is None:
-        for fault in PLANTS:
-            parts = PLANTS[fault]("tuning", 101)
-            yield fault, {fault} | parts.also, lambda p=parts: together(p), None
+        for fault in (*PLANTS, *REPORTED):
+            yield fault, {fault}, lambda f=fault: together(made(f, "tuning", 101)), None
         return
     sys.path.insert(0, str(folder))
     cases = importlib.import_module("cases").CASES
-    try:
+    wanted, harmless = {}, set()
+    if (folder / "score.py").is_file():
         score = importlib.import_module("score")
         wanted, harmless = score.WANTED, score.HARMLESS
-    except ImportError:
-        wanted, harmless = {}, set()
     for name, case in cases.items():
         right = case.exact | set(wanted.get(case.no, "").split())
         mended = (lambda c=case: c.make(True)) if case.twin else None
-        if case.no not in harmless:
-            yield name, right, lambda c=case: c.make(False), mended
+        faulty = None if case.no in harmless else (lambda c=case: c.make(False))
+        yield name, right, faulty, mended
 
 
-def together(parts):
-    (model, loader, loss), keywords = parts.arguments()
+def together(case):
+    (model, loader, loss), keywords = case.arguments()
     return dict(model=model, train_loader=loader, loss_fn=loss, **keywords)
 
 
@@ -263,81 +273,130 @@ def seeded(make):
 
 
 def main():
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--healthy", type=int, default=40)
-    parser.add_argument("--tools", nargs="*", default=list(TOOLS), choices=list(TOOLS))
-    given = parser.parse_args()
+    given = arguments()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     tools = [name for name in given.tools if name == "dl_course" or name not in missing()]
     for name in set(given.tools) - set(tools):
         print(f"{name} is not installed: left out")
-    rows = {
-        tool: dict(right=0, said=0, faulty=0, alarms=0, healthy=0, raised=0, seconds=[]) for tool in tools
-    }
+    if given.folder is None:
+        print("no public cases: give FOLDER or $DL_COURSE_PUBLIC_FAULTS; planted faults instead", flush=True)
+    rows = read(given.rows)
+    for kind, name, right, make in set_ups(given):
+        for tool in tools:
+            if (kind, name, tool) not in {(row["kind"], row["name"], row["tool"]) for row in rows}:
+                rows.append(row := judged(kind, name, right, make, tool))
+                if given.rows:
+                    with given.rows.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row) + "\n")
+    sums = {tool: summed([row for row in rows if row["tool"] == tool]) for tool in tools}
+    print(table(sums))
+    missed(rows)
+    if "dl_course" in sums:
+        kept(sums, given)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("folder", nargs="?", type=Path, default=os.environ.get("DL_COURSE_PUBLIC_FAULTS"))
+    parser.add_argument("--healthy", type=int, default=40)
+    parser.add_argument("--tools", nargs="*", default=list(TOOLS), choices=list(TOOLS))
+    parser.add_argument("--rows", type=Path)
+    given = parser.parse_args()
+    if given.folder is not None and not (Path(given.folder) / "cases.py").is_file():
+        parser.error(f"there is no cases.py in {given.folder}: the public cases are not part of this project")
+    given.folder = given.folder and Path(given.folder)
+    return given
+
+
+def set_ups(given):
+    """Yield (kind, name, right names, arguments): faulty ones, mended ones, and healthy ones."""
     for name, right, faulty, mended in faulty_cases(given.folder):
-        counted(rows, name, right, faulty)
+        if faulty is not None:
+            yield "faulty", name, right, faulty
         if mended is not None:
-            counted(rows, f"{name}, mended", None, mended)
+            yield "mended", name, None, mended
     for seed in range(30000, 30000 + given.healthy):
-        counted(rows, f"healthy {seed}", None, lambda s=seed: together(varied("reported", s)))
-    print(table(rows))
-    kept(rows, given)
+        yield "healthy", str(seed), None, lambda s=seed: together(made("healthy", "reported", s))
 
 
-def counted(rows, name, right, make):
-    """Ask every tool about a set-up; right: names that are right, None where it is healthy."""
-    for tool, row in rows.items():
-        names, said, seconds = asked(tool, seeded(make))
-        raised = any(each.startswith("raised ") for each in said)
-        row["raised"] += raised
-        row["seconds"].append(seconds)
-        if right is None:
-            row["healthy"] += 1
-            row["alarms"] += bool(said)
-        else:
-            row["faulty"] += 1
-            row["right"] += bool(names & right)
-            row["said"] += bool(said)
-        print(
-            f"{name:<32} {tool:<21} {'named' if right and names & right else '':<6} {sorted(said)}",
-            flush=True,
-        )
+def judged(kind, name, right, make, tool):
+    """Return what a tool says of a set-up; right: names that are right, None where it is healthy."""
+    names, said, seconds, why = asked(tool, seeded(make))
+    named = bool(right and names & right)
+    print(f"{kind:<8} {name:<28} {tool:<21} {'named' if named else '':<6} {sorted(said)} {why}", flush=True)
+    row = {"kind": kind, "name": name, "tool": tool, "named": named, "names": sorted(names)}
+    return row | {"said": sorted(said), "s": seconds, "why": why}
 
 
-def table(rows):
-    lines = [
-        f"{'tool':<22}{'named rightly':>16}{'anything said':>16}{'alarms':>12}{'raised':>8}{'median s':>10}"
-    ]
-    for tool, row in rows.items():
+def read(path):
+    lines = path.read_text("utf-8").splitlines() if path and path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def summed(rows):
+    """Return the counts of a tool."""
+    faulty = [row for row in rows if row["kind"] == "faulty"]
+    well = [row for row in rows if row["kind"] != "faulty"]
+    return {
+        "right": sum(row["named"] for row in faulty),
+        "said": sum(bool(row["said"]) for row in faulty),
+        "faulty": len(faulty),
+        "alarms": sum(bool(row["said"]) for row in well),
+        "healthy": len(well),
+        "mended": sum(row["kind"] == "mended" for row in well),
+        "silent": sum(bool(row["why"]) for row in rows),
+        "seconds": median(row["s"] for row in rows),
+    }
+
+
+def table(sums):
+    lines = [f"{'tool':<22}{'named rightly':>16}{'anything said':>16}{'alarms':>12}{'no answer':>11}{'s':>8}"]
+    for tool, row in sums.items():
         of = f"/{row['faulty']}"
         figures = f"{row['right']}{of}", f"{row['said']}{of}", f"{row['alarms']}/{row['healthy']}"
-        lines.append(f"{tool:<22}{figures[0]:>16}{figures[1]:>16}{figures[2]:>12}{row['raised']:>8}"
-                     f"{median(row['seconds']):>10.2f}")  # fmt: skip
+        lines.append(
+            f"{tool:<22}{figures[0]:>16}{figures[1]:>16}{figures[2]:>12}{row['silent']:>11}"
+            f"{row['seconds']:>8.2f}"
+        )
     return "\n".join(lines)
 
 
-def kept(rows, given):
+def missed(rows):
+    """Print what others name rightly, and ours doesn't."""
+    ours = {row["name"] for row in rows if row["tool"] == "dl_course" and row["named"]}
+    for row in rows:
+        if row["named"] and row["name"] not in ours and row["tool"] != "dl_course":
+            print(f"{row['tool']} names {row['name']}, ours doesn't: {row['said']}")
+
+
+def kept(sums, given):
     """Store what was found."""
-    where = "public reports" if given.folder else "planted faults"
+    first = next(iter(sums.values()))
+    where = "rebuilt from public reports" if given.folder else "planted"
+    well = f"{first['healthy']} set-ups: {first['mended']} mended, {first['healthy'] - first['mended']} drawn"
+    well += " by seeds from 30000"
     figures = {}
-    for key, what, top, of in (
-        ("named", "faults named rightly", "right", "faulty"),
-        ("said", "faulty set-ups of which anything is said", "said", "faulty"),
-        ("alarms", "healthy set-ups accused", "alarms", "healthy"),
+    for key, what, of, n in (
+        ("right", "faults named rightly", "faulty", f"{first['faulty']} set-ups {where}"),
+        ("said", "faulty set-ups of which anything is said", "faulty", f"{first['faulty']} set-ups {where}"),
+        ("alarms", "healthy set-ups accused", "healthy", well),
     ):
-        shares = {tool: round(row[top] / max(1, row[of]), 3) for tool, row in rows.items()}
-        mine = shares.pop("dl_course", None)
-        kind = where if of == "faulty" else "mended twins and seeded"
-        n = f"{next(iter(rows.values()))[of]} set-ups ({kind})"
-        figures[key] = {"what": what, "value": mine, "unit": "share", "n": n, "rival": shares}
-    seconds = {tool: round(median(row["seconds"]), 2) for tool, row in rows.items()}
-    figures["seconds"] = {"what": "a set-up takes", "value": seconds.pop("dl_course", None), "unit": "s",
-                          "n": "median, on a machine that had other work", "rival": seconds}  # fmt: skip
+        shares = {tool: round(row[key] / max(1, row[of]), 4) for tool, row in sums.items()}
+        between = binomtest(first[key], first[of]).proportion_ci(method="wilson")
+        ends = {"low": round(between.low, 4), "high": round(between.high, 4)}
+        value = {"value": shares.pop("dl_course"), "unit": "share", **ends}
+        figures["named" if key == "right" else key] = {"what": what, **value, "n": n, "rival": shares}
+    seconds = {tool: round(row["seconds"], 2) for tool, row in sums.items()}
+    figures["seconds"] = {
+        "what": "a set-up takes",
+        "value": seconds.pop("dl_course"),
+        "unit": "s",
+        "n": "median, one thread, beside other work",
+        "rival": seconds,
+    }
     command = "python benchmarks/faults_rivals.py" + " FOLDER" * bool(given.folder)
-    if "dl_course" in rows:
-        store("faults_rivals", "The check-up beside other tools", command, figures)
+    store("faults_rivals", "The check-up beside other tools", command, figures)
 
 
 if __name__ == "__main__":
