@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dl_course.files import DataUnavailable
+from dl_course.language import chosen, named
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = verb(lab, "Copy missing chapters to work/ and open JupyterLab; further options go to JupyterLab.")
     sub.add_argument("--prepare-only", action="store_true", help="copy the chapters, open nothing")
+    sub.add_argument(
+        "--language", metavar="CODE", help="of the chapters, such as zh_CN; else DL_COURSE_LANGUAGE"
+    )
     sub = verb(doctor, "Look whether everything is here that the course needs; exit status 1 if not.")
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub = verb(data, "List the data sets and which of them are here; download those that are named.")
@@ -69,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         "--no-execute", action="store_true", help="keep stored outputs of unchanged cells, run nothing"
     )
     sub.add_argument("--solved", metavar="DIR", type=Path, help="write the solved notebooks to DIR instead")
+    sub = verb(translate, "Show how far a translation of the chapters is; bring it up to date, check it.")
+    sub.add_argument("names", nargs="*", metavar="NAME", help="chapters, such as 01 or 01_setup; else all")
+    sub.add_argument("--language", metavar="CODE", default="zh_CN", help="zh_CN")
+    how = sub.add_mutually_exclusive_group()
+    how.add_argument("--update", action="store_true", help="add new messages, mark changed ones as fuzzy")
+    how.add_argument("--check", action="store_true", help="exit status 1 if anything is missing or wrong")
+    how.add_argument("--out", metavar="DIR", type=Path, help="write the translated notebooks to DIR")
     verb(train, "Train as --config FILE says; --training.epochs 3 and the like override it.", add_help=False)
     sub = verb(evaluate, "Print a run's figures on pictures that it was not trained on, and keep them there.")
     sub.add_argument("run", metavar="RUN", help="a run's folder")
@@ -118,14 +129,16 @@ def lab(options: argparse.Namespace) -> int:
     from dl_course.workspace import course_root, prepare
 
     root = course_root()
-    for path in prepare(root):
-        print(f"new: {path.relative_to(root)}")
+    language = named(options.language, strict=True) if options.language else chosen()
+    for line in prepare(root, language):
+        print(line)
     if options.prepare_only:
         return 0
     first = min(path.name for path in (root / "work").glob("[0-9][0-9]_*.ipynb"))
     where = [f"--ServerApp.root_dir={root / 'work'}", f"--LabApp.default_url=/lab/tree/{first}"]
     command = [sys.executable, "-m", "jupyterlab", *where, *options.extra]
-    return subprocess.run(command, check=False, env=os.environ | {"PYTHONHASHSEED": "0"}).returncode
+    env = os.environ | {"PYTHONHASHSEED": "0", "DL_COURSE_LANGUAGE": language}
+    return subprocess.run(command, check=False, env=env).returncode
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -199,6 +212,23 @@ def build(options: argparse.Namespace) -> int:
     from dl_course.workspace import course_root
 
     return build_chapters(course_root(), options.names, options.check, not options.no_execute, options.solved)
+
+
+def translate(options: argparse.Namespace) -> int:
+    """Update, check, or look at translations of the chapters."""
+    from dl_course.authoring import translate as work
+    from dl_course.workspace import course_root
+
+    given = course_root(), options.names, named(options.language, strict=True)
+    if options.check:
+        wrong = work.check(*given)
+        print("\n".join(wrong or ["nothing is missing or wrong"]))
+        return 1 if wrong else 0
+    if options.out:
+        print(*work.render(*given, options.out), sep="\n")
+    else:
+        print("\n".join((work.update if options.update else work.state)(*given)))
+    return 0
 
 
 def train(options: argparse.Namespace) -> int:

@@ -1,9 +1,10 @@
-"""Reading notebooks: tags, ids, and definitions by name with what they need. Nothing here runs a cell."""
+"""Notebooks read and written: tags, ids, definitions by name with what they need. Nothing runs a cell."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import re
 import symtable
 import sys
@@ -33,6 +34,14 @@ def read(path: str | Path) -> Notebook:
         return nbformat.read(str(path), as_version=4)
     except Exception as error:  # nbformat raises its own, json's and jsonschema's, with no common base
         raise ValueError(f"{path} is not a notebook: {type(error).__name__}: {error}") from error
+
+
+def write(notebook: Notebook, path: Path) -> None:
+    """Write a notebook, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    nbformat.write(notebook, temporary)
+    os.replace(temporary, path)
 
 
 def tags(cell: Cell) -> set[str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dl_course.files import repository_root
+from dl_course.language import ENGLISH, chosen
 from dl_course.registry import nearest
 
 
@@ -21,20 +22,51 @@ def course_root() -> Path:
     return root
 
 
-def prepare(root: Path) -> list[Path]:
-    """Copy to work/ the chapters that are not there yet; return the new ones."""
+def prepare(root: Path, language: str = ENGLISH) -> list[str]:
+    """Copy to work/ the chapters that are not there yet, in a language that has them; say what was done.
+
+    A copy in English that nobody has touched gives way to the translation; any other stays as it is.
+    """
     work = root / "work"
     work.mkdir(exist_ok=True)
-    missing = [
-        path for path in sorted((root / "chapters").glob("*.ipynb")) if not (work / path.name).exists()
-    ]
-    return [Path(shutil.copy(path, work / path.name)) for path in missing]
+    said = []
+    for original in sorted((root / "chapters").glob("*.ipynb")):
+        mine = work / original.name
+        offered = _is_offered(root, original, language)
+        if not mine.exists() or (offered and mine.read_bytes() == original.read_bytes()):
+            _write(root, original, mine, language)
+            english = (
+                "" if offered or language == ENGLISH else f" (in English: not translated into {language} yet)"
+            )
+            said.append(f"new: work/{mine.name}{english}")
+    return said
+
+
+def _is_offered(root: Path, original: Path, language: str) -> bool:
+    path = root / "translations" / language / f"{original.stem}.po"
+    if not path.exists():  # so that nobody waits for nbformat
+        return False
+    from dl_course.authoring.translation import is_offered
+
+    return is_offered(path)
+
+
+def _write(root: Path, original: Path, mine: Path, language: str) -> None:
+    """Write the chapter in the language, or in English where it isn't translated."""
+    if not _is_offered(root, original, language):
+        shutil.copy(original, mine)
+        return
+    from dl_course.authoring.translate import in_language
+    from dl_course.notebooks import write
+
+    write(in_language(root, original, language), mine)
 
 
 def reset(root: Path, name: str) -> list[str]:
     """Bring an exercise or a chapter back to how it was built, keeping a copy; return what was done.
 
-    name: an exercise ("standardize"), a chapter's number ("01") or its file's name ("01_setup").
+    name: an exercise ("standardize"), a chapter's number ("01") or its file's name ("01_setup"). It comes
+    back in the language that `dl_course.language.chosen` names.
     """
     # imported here, because `make lab` shall wait for neither torch nor nbformat
     from dl_course.exercises.checks import all_exercises
@@ -57,10 +89,13 @@ def reset(root: Path, name: str) -> list[str]:
     original = chapters[stem]
     done = [f"kept your version as {_kept(mine).relative_to(root)}"] if mine.exists() else []
     if name in exercises and mine.exists():
-        done += [_exercise_back(mine, original, name)]
+        built = mine.with_suffix(".built")
+        _write(root, original, built, chosen())
+        done += [_exercise_back(mine, built, name)]
+        built.unlink()
     else:
         mine.parent.mkdir(exist_ok=True)
-        shutil.copy(original, mine)
+        _write(root, original, mine, chosen())
         done += [f"work/{mine.name} is as it was built"]
     progress.forget(names)
     return done

@@ -50,10 +50,10 @@ def kept(root):
 
 
 def test_prepare_copies_what_is_missing_and_overwrites_nothing(root):
-    assert [path.name for path in prepare(root)] == ["01_setup.ipynb", "02_basics.ipynb"]
+    assert prepare(root) == ["new: work/01_setup.ipynb", "new: work/02_basics.ipynb"]
     (root / "work" / "01_setup.ipynb").write_text("my work", "utf-8")
     (root / "work" / "02_basics.ipynb").unlink()
-    assert prepare(root) == [root / "work" / "02_basics.ipynb"]
+    assert prepare(root) == ["new: work/02_basics.ipynb"]
     assert (root / "work" / "01_setup.ipynb").read_text("utf-8") == "my work"
     assert prepare(root) == []
 

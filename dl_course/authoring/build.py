@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dl_course.authoring.lesson import Lesson
@@ -107,14 +105,6 @@ def differences(built: Notebook, stored: Notebook) -> Iterator[str]:
         yield f"{len(built.cells)} cells are built, {len(stored.cells)} stored"
     if built.metadata != stored.metadata:
         yield "the notebook's metadata differ"
-
-
-def write(notebook: Notebook, path: Path) -> None:
-    """Write a notebook, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    nbformat.write(notebook, temporary)
-    os.replace(temporary, path)
 
 
 def _kept(cell: Cell) -> tuple[str, str]:

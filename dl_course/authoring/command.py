@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dl_course.authoring.build import chapter, differences, stored_outputs, write
+from dl_course.authoring.build import chapter, differences, stored_outputs
 from dl_course.authoring.execute import execute
 from dl_course.authoring.lesson import Lesson, read_lessons
-from dl_course.notebooks import read, tags
+from dl_course.notebooks import read, tags, write
 from dl_course.registry import nearest
 
 

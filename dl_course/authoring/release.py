@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dl_course.authoring.build import chapter, write
+from dl_course.authoring.build import chapter
 from dl_course.authoring.lesson import Lesson, read_lessons
 from dl_course.authoring.stubs import BEGIN, END, ExerciseCell, LessonError
 from dl_course.exercises.checks import PRIVATE, add_private, find_exercise
-from dl_course.notebooks import Cell, Notebook, tags
+from dl_course.notebooks import Cell, Notebook, tags, write
 from dl_course.registry import nearest
 
 MANUAL = "manual"  # the tag of a text cell that is graded by hand

@@ -7,10 +7,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_output
 
-from dl_course.authoring.build import chapter, differences, stored_outputs, write
+from dl_course.authoring.build import chapter, differences, stored_outputs
 from dl_course.authoring.lesson import read_lesson
 from dl_course.authoring.stubs import LessonError
-from dl_course.notebooks import read
+from dl_course.notebooks import read, write
 from tests.authoring.cells import CHECK_DOUBLE, CHECK_TALLY, DOUBLE, TALLY
 
 TEXT = "# %% [markdown]\n# Look at *this*: größer ≥ kleiner."
