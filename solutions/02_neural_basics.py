@@ -193,12 +193,13 @@ right.set(title="their weighted sum", xlabel="input")
 sns.despine()
 
 # %% [markdown]
-# A bump! From enough bumps, wide and narrow, high and low, you can build any continuous curve as closely as you like.
-# That is why two layers with a ReLU between them can do what no line can.
+# A bump! From enough bumps, wide and narrow, high and low, you can build any continuous curve on an interval, as
+# closely as you like. That is why two layers with a ReLU between them can do what no line can.
 #
 # ReLU isn't the only activation function. Two older ones are the **sigmoid**, $1/(1+e^{-x})$, and the hyperbolic
 # tangent, **tanh**. The lower row shows their slopes, which will soon matter more than their values. (These layers come
-# from the course's own package, `dl_course.scratch`; by section 11 you'll have written most of it yourself.)
+# from the course's own package, `dl_course.scratch`; by section 11 you'll have written most of it yourself. For now,
+# `forward` returns the values, and `backward`, given ones, the slopes.)
 
 # %% alt="ReLU, sigmoid and tanh above; their slopes below: a step from 0 to 1, and two bells of different height"
 from dl_course.scratch import Linear, ReLU, Sigmoid, Tanh
@@ -267,13 +268,14 @@ print(f"third / second          {loss / losses['this course: Σ / (N·d)']:.4f} 
 # ## 5. Downhill
 #
 # Take the simplest model there is: a line $wx + b$ through some points. It has two numbers to choose, so its loss is a
-# landscape over a plane. Learning means finding the bottom of the valley. In fog, because we see only the ground under
-# our feet.
+# landscape over a plane. Learning means finding the bottom of the valley, but in fog: we see only the ground under our
+# feet.
 #
 # What we can tell is how steep the ground is in each direction. These slopes together are the **gradient**. For the
-# mean squared error of a line they are $\partial L/\partial w = \mathrm{mean}(2 \cdot error \cdot x)$ and $\partial
-# L/\partial b = \mathrm{mean}(2 \cdot error)$. We take a step in the opposite direction: the gradient times the
-# **learning rate** $\eta$. Then we repeat. This is **gradient descent**.
+# mean squared error $L$ of a line they are $\partial L/\partial w = \mathrm{mean}(2 \cdot error \cdot x)$, the slope
+# when only $w$ moves, and $\partial L/\partial b = \mathrm{mean}(2 \cdot error)$, the slope when only $b$ moves. We
+# take a step in the opposite direction: the gradient times the **learning rate** $\eta$. Then we repeat. This is
+# **gradient descent**.
 
 # %%
 x = rng.uniform(-1, 1, 40)
@@ -297,7 +299,7 @@ def descend(learning_rate, steps=25, w=-1.0, b=-1.5):
 # %%
 ask("02-large-rate")
 
-# %% alt="Three loss landscapes with paths: one stops far from the valley, one reaches it, one leaps across it and away"
+# %% alt="Three loss landscapes with paths: one stops halfway to the lowest point, one reaches it, one leaps across it and away"
 ws, bs = np.meshgrid(np.linspace(-2, 4, 80), np.linspace(-3, 4, 80))
 loss = np.mean((ws[..., None] * x + bs[..., None] - y) ** 2, axis=-1)
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
@@ -370,7 +372,7 @@ for place, name, value, gradient in ((0.75, "w", w, d_w), (2.25, "b", b, d_b)):
     ax.text(place + 0.06, 0.45, f"{gradient:.2f}", color="C3", style="italic")
 
 # %% [markdown]
-# Each gradient came from its right-hand neighbour alone, by one multiplication. So a network of any size needs just
+# Each gradient came from its neighbour further right, by one multiplication. So a network of any size needs just
 # *one* pass back, and each step needs to know only its own slope.
 #
 # Is it true? Let's ask the network itself: move `w` by a hair, and see how far the loss moves.
@@ -555,7 +557,12 @@ sns.despine()
 # %%
 ask("02-loss-of-guessing")
 
+# %%
+-np.log(1 / 10)
+
 # %% [markdown]
+# Remember this number: a network of ten classes should start near it. If it doesn't, something is wrong already.
+#
 # The formula has a catch. When a training goes wrong, scores around a thousand are nothing unusual.
 
 # %%
@@ -679,14 +686,15 @@ sns.despine()
 
 # %% tags=["nbval-ignore-output"]
 for size in (0.1, 1.0):
-    h = rng.normal(size=(200, 100))
+    signal = rng.normal(size=(200, 100))
     for _ in range(20):
-        h = Sigmoid().forward(h @ rng.normal(0, size, (100, 100)))
-    flat = np.mean(h * (1 - h) < 0.025)
+        signal = Sigmoid().forward(signal @ rng.normal(0, size, (100, 100)))
+    flat = np.mean(signal * (1 - signal) < 0.025)  # a sigmoid's slope is y (1 - y)
     print(f"weights {size}: {flat:.0%} have less than a tenth of the best slope")
 
 # %% [markdown]
-# Those hardly learn, however strong the gradient. With ReLU, He's formula keeps the balance in both directions.
+# Those neurons hardly learn, however strong the gradient that reaches them. With ReLU, He's formula keeps the balance
+# in both directions.
 
 # %%
 def new_network(n_in: int, hidden: int, classes: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -759,9 +767,9 @@ for ax, pause in zip(axes.flat, (0, 20, 200, 3000), strict=True):
 figure.tight_layout()
 
 # %% [markdown]
-# At first, the boundary is where chance has put it. Then it moves towards a reasonable place and begins to bend, until
-# it winds between the moons. Nobody told it how. Look closely: the boundary is made of straight pieces, and at each
-# corner, one of the neurons bends.
+# At first, the boundary is where chance has put it, with one corner, at the origin: all biases are still 0, so that is
+# where every neuron bends. Then it moves to a better place and gains corners, until it winds between the moons. Nobody
+# told it how. Look closely: it is made of straight pieces, and at each corner, one of the neurons bends.
 #
 # The loss at each step gives the *learning curve*.
 
@@ -778,7 +786,8 @@ sns.despine()
 # to be small. Along the valley it is nearly flat, and small steps get nowhere.
 #
 # A ball would do better. It has **momentum**: pushes back and forth cancel out, pushes in one direction add up. We
-# keep a *velocity* $v$ for every parameter $p$. At each step, a share $\mu$ of it survives, and the gradient $g$ is
+# keep a *velocity* $v$ for every parameter $p$. (From here on, $p$ is a weight or a bias, no longer a probability.) At
+# each step, a share $\mu$ of it survives, and the gradient $g$ is
 # added:
 #
 # $$ v \leftarrow \mu v + g \qquad p \leftarrow p - \eta v $$
@@ -806,13 +815,14 @@ check(momentum_step)
 
 # %% [markdown]
 # **Adam** goes one step further and gives each parameter a step size of its own. It keeps two running averages: $m$ of
-# the gradient, and $s$ of its square. It moves by $\eta\, m/\sqrt{s}$, so that it makes similar progress in steep and
-# in flat directions. Both averages start at zero and are too small at first; dividing them by $1 - \beta^t$ corrects
-# that.
+# the gradient, and $s$ of its square. At each step, an average keeps a share $\beta$ of itself, and the new value gets
+# the rest. Adam moves by $\eta\, m/\sqrt{s}$, so that it makes similar progress in steep and in flat directions. Both
+# averages start at zero and are too small at first; dividing them by $1 - \beta^t$ at step $t$ corrects that. (The
+# `1e-8` below only prevents a division by zero.)
 #
 # Adam has two ancestors. Adagrad (2011) divides by the square root of the *sum* of all squared gradients so far, so its
-# learning rates only ever shrink. RMSprop (2012) replaced the sum by a running average. Adam (2015) added the average of the
-# gradient, which acts as momentum.
+# learning rates only ever shrink. RMSprop (2012) replaced the sum with a running average. Adam (2015) added the average
+# of the gradient, which acts as momentum.
 
 # %%
 def adam_step(p, m, s, gradient, t, learning_rate, beta1=0.9, beta2=0.999):
@@ -1050,7 +1060,7 @@ for shift in range(5):
     shifted = np.zeros_like(pictures)
     shifted[:, :, shift:] = pictures[:, :, : 28 - shift]
     read = models[best].forward(shifted.reshape(len(pictures), -1)).argmax(axis=1)
-    print(f"shifted to the right by {shift} pixels: {np.mean(read == y_test):.0%} right")
+    print(f"shifted to the right by {shift} px: {np.mean(read == y_test):.0%} right")
 
 # %% [markdown]
 # A few pixels are enough to confuse it, and every shifted digit is as easy for you as before. Chapter 03 builds
@@ -1098,8 +1108,8 @@ _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %% [markdown]
 # The lines are means of three seeds, and the bands reach from the worst to the best. With a rate that suits it, each
-# scaling learns. But after the same number of steps, the standardized pixels are furthest ahead, and more than one
-# rate suits them. Pixels up to 255 need a far smaller rate and still lag behind. The main reason is section 10's valley:
+# scaling learns. But after the same number of steps, the standardized pixels are furthest ahead, and more than one rate
+# suits them. Pixels up to 255 need a far smaller rate and still lag behind. The main reason is section 10's valley:
 # inputs that are large, or all positive, make the landscape steep in some directions and flat in others.
 
 # %% [markdown]
@@ -1122,8 +1132,8 @@ w.grad, b.grad
 
 # %%
 w = torch.tensor(3.0, requires_grad=True)
-h = 2 * w
-out = h * h + 5 * h
+u = 2 * w
+out = u * u + 5 * u
 
 
 def show_graph(step, depth=0):
@@ -1137,15 +1147,15 @@ def show_graph(step, depth=0):
 show_graph(out.grad_fn)
 
 # %% [markdown]
-# Read it from the top: the sum was made from two products. The first, `h * h`, has `h` on both sides; the second
+# Read it from the top: the sum was made from two products. The first, `u * u`, has `u` on both sides; the second
 # has it once. The innermost step is `2 * w`, and `AccumulateGrad` is where a gradient is stored. Three paths lead
 # from `out` back to `w`. What reaches `w` along them is added up, as in every layer that you wrote:
 #
-# $$ \frac{d\,out}{dw} = \underbrace{2h}_{\text{from } h \cdot h} \cdot\, 2 \;+\; \underbrace{5}_{\text{from } 5h} \cdot\, 2 $$
+# $$ \frac{d\,out}{dw} = \underbrace{2u}_{\text{from } u \cdot u} \cdot\, 2 \;+\; \underbrace{5}_{\text{from } 5u} \cdot\, 2 $$
 
 # %%
 out.backward()
-w.grad.item(), (2 * h * 2 + 5 * 2).item()
+w.grad.item(), (2 * u * 2 + 5 * 2).item()
 
 # %% [markdown]
 # "Accumulate" is meant literally: a new gradient is *added* to what `.grad` already holds. That is right for branches,
@@ -1164,8 +1174,9 @@ for _ in range(2):
 # So each step of a training has to begin with empty gradients; PyTorch's optimizers have `zero_grad()` for that. (Your
 # `linear_backward` returned new arrays, so you never had the problem.)
 #
-# Twice you'll want to compute *without* a record. First, when you move the parameters: the update isn't part of the
-# network, and PyTorch refuses to record it.
+# In two situations you'll want to compute *without* a record. The first is when you move the parameters: the update
+# isn't part of the network, and PyTorch refuses to record it. (A *leaf* is a tensor that you made yourself, rather than
+# one that came out of a computation.)
 
 # %%
 try:
@@ -1178,8 +1189,8 @@ w
 
 # %% [markdown]
 # Inside `torch.no_grad()` nothing is recorded. It is also what you want whenever you only need predictions, since the
-# record costs memory. Second, when you take a result out of the graph, to plot it or keep it: `detach()` returns the
-# same numbers without their record. The *same* numbers: the memory is shared. Watch `w`.
+# record costs memory. The second is when you take a result out of the graph, to plot it or keep it: `detach()` returns
+# the same numbers without their record. The *same* numbers: the memory is shared. Watch `w`.
 
 # %%
 outside = w.detach()
@@ -1274,7 +1285,7 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# The dots lie on the line. Over very many steps, rounding errors would make the two drift apart a little. What you have
+# The dots lie on the line. Over very many steps, rounding errors would make the two drift apart. What you have
 # built *is* a neural network. From now on, PyTorch does the arithmetic, and you know what it does.
 
 # %% [markdown]

@@ -67,8 +67,8 @@ QUESTIONS = (
         lambda: {-6: "a millionth"}[round(math.log10(0.25**10))],
         "The slopes multiply: 0.25 to the power of ten.",
         {
-            "a fortieth": "Ten sigmoids of a quarter each: but slopes along a chain are multiplied, not "
-            "added.",
+            "a fortieth": "That is a quarter divided by ten. Along a chain, slopes are multiplied by each "
+            "other.",
             "a thousandth": "That is 0.5 to the power of ten, and 0.25 is smaller than that.",
         },
     ),
