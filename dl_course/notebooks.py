@@ -8,8 +8,9 @@ import os
 import re
 import symtable
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ KERNEL = {
 }
 
 _MAGIC = re.compile(r"get_ipython\(\)\.\w+\(.*\)$", re.MULTILINE)  # what IPython makes of its own lines
+_TIMED = re.compile(r"\A\s*(?:%%(?:time|capture|prun|memit)\b[^\n]*(?:\n|\Z))+|^%time[ \t]+", re.MULTILINE)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 
@@ -69,7 +71,10 @@ def stable_id(kind: str, text: str, taken: set[str]) -> str:
 
 @dataclass(frozen=True)
 class Statement:
-    """A top-level statement: its source, the names that it binds, the names that it reads."""
+    """A top-level statement: its source, the names that it binds, the names that it reads.
+
+    Its source is Python: of IPython's own lines, what IPython makes of them.
+    """
 
     source: str
     binds: frozenset[str]
@@ -83,47 +88,62 @@ def needed_by(sources: Sequence[str], name: str) -> str:
     `import *` may bind any name. So an answer can be loaded without running its whole notebook. KeyError
     where nothing defines the name.
     """
-    statements = [each for source in sources for each in _statements_of(source)]
+    statements = [each for source in sources for each in statements_of(source)]
+    return joined(statements[place] for place in needed(statements, name))
+
+
+def joined(statements: Iterable[Statement]) -> str:
+    """Return statements as one source, which runs outside a notebook: of IPython's own lines, None stays."""
+    return _MAGIC.sub("None", "\n\n".join(each.source for each in statements))
+
+
+def needed(statements: Sequence[Statement], name: str) -> list[int]:
+    """Return the places of the statements that `needed_by` takes, in the order to run them in."""
     last = max((i for i, each in enumerate(statements) if name in each.binds), default=None)
     if last is None:
         raise KeyError(f"nothing defines '{name}'")
     futures = {i for i, each in enumerate(statements) if each.source.startswith("from __future__ ")}
-    needed = {last}
+    found = {last}
     pending = [last]
     while pending:
         reads = statements[pending.pop()].reads
         binders = {i for i, each in enumerate(statements) if each.binds & {*reads, "*"} and i != last}
-        pending += binders - needed
-        needed |= binders
-    order = [*sorted(futures), *sorted(needed - futures - {last}), last]
-    return "\n\n".join(statements[i].source for i in order)
+        pending += binders - found
+        found |= binders
+    return [*sorted(futures), *sorted(found - futures - {last}), last]
 
 
+@lru_cache(maxsize=2048)
+def statements_of(source: str) -> tuple[Statement, ...]:
+    """Return the top-level statements of a cell; () of one that Python refuses."""
+    text, nodes = _parsed(source)
+    return tuple(_statement(part, node) for part, node in _parts(text, nodes))
+
+
+@lru_cache(maxsize=2048)
 def _parsed(source: str) -> tuple[str, list[ast.stmt]]:
     """Return the cell as Python, and its statements: none of a cell that Python refuses, as in the notebook.
 
-    Of IPython's own lines (%magic, !shell, ?help), and of a cell with %%magic, nothing stays but None.
+    Code under %time, or under another magic that runs it where it stands, is read as if that weren't there.
     """
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        text = _MAGIC.sub("None", TransformerManager().transform_cell(source))
+        text = TransformerManager().transform_cell(_TIMED.sub("", source))
         symtable.symtable(text, "cell", "exec")
         return text, ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "", []
 
 
-def _statements_of(source: str) -> Iterable[Statement]:
-    text, nodes = _parsed(source)
+def _parts(text: str, nodes: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
     lines = text.split("\n")
     for node in nodes:
         if isinstance(node, _DEFINITIONS):  # a segment would leave out its decorators
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            part = "\n".join(lines[first - 1 : node.end_lineno])
+            yield "\n".join(lines[first - 1 : node.end_lineno]), node
         else:
-            part = ast.get_source_segment(text, node) or ""
-        yield _statement(part, node)
+            yield ast.get_source_segment(text, node) or "", node
 
 
 def _scoped(source: str) -> str:

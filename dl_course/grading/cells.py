@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import linecache
 import sys
 import types
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from dl_course.notebooks import defined_names, needed_by
+from dl_course.grading.alone import changes_unseen, stands_alone
+from dl_course.grading.running import NotThere, Run, Step
+from dl_course.notebooks import Statement, joined, needed, statements_of
+
+HERE, AT_THE_END, ALONE = range(3)  # where an answer is taken from, in the order in which that is tried
 
 
 def read_cells(path: Path) -> list[str]:
@@ -20,106 +23,99 @@ def read_cells(path: Path) -> list[str]:
         notebook = json.loads(path.read_bytes().decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not a notebook: it is no JSON ({error})") from error
-    cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    if not isinstance(cells, list):
+    cells = _cells(notebook)
+    if cells is None:
         raise ValueError(f"{path.name} is not a notebook: it has no list of cells")
     code = (each for each in cells if isinstance(each, dict) and each.get("cell_type") == "code")
-    sources = [_text(each.get("source")) for each in code]
+    sources = [_text(each.get("source", each.get("input"))) for each in code]
     if not any(each.strip() for each in sources):
         raise ValueError(f"{path.name} has no code in it")
     return sources
 
 
+def _cells(notebook: Any) -> list[Any] | None:
+    """Return the list of cells, in the third format that of all worksheets; None where there is none."""
+    sheets = notebook.get("worksheets", [notebook]) if isinstance(notebook, dict) else []
+    lists = [each.get("cells") for each in sheets if isinstance(each, dict)]
+    found = [each for each in lists if isinstance(each, list)]
+    return [cell for each in found for cell in each] if found else None
+
+
 def _text(source: Any) -> str:
     lines = source if isinstance(source, list) else [source]
-    return "".join(line for line in lines if isinstance(line, str))
-
-
-class NotThere(Exception):
-    """Nothing in the notebook defines the name."""
+    text = "".join(line for line in lines if isinstance(line, str))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Answers:
-    """The answers of one notebook. Each is loaded in a module of its own, with what it needs."""
+    """The answers of one notebook. Where its definition alone doesn't settle one, the cells are run in order.
+
+    `again` says whether the answer that was loaded last may be another in another turn.
+    """
 
     def __init__(self, sources: list[str]) -> None:
-        self.cells = [list(_definitions_marked(source)) for source in sources]
-        self.everything: dict[str, Any] = {}
-        self.skipped: list[str] = []
+        self.steps = [
+            Step(number, each) for number, source in enumerate(sources, 1) for each in statements_of(source)
+        ]
+        self.run: Run | None = None
+        self.again = False
+
+    @property
+    def skipped(self) -> list[str]:
+        """What went wrong in the cells that were run."""
+        return self.run.notes if self.run else []
 
     def count(self, name: str) -> int:
         """Return how often the learner's own cells define the name."""
-        return sum(defined_names(source).count(name) for source in self._sources({name}))
+        own = (each for each in self.steps if each.solves != name and name in each.statement.binds)
+        return sum(each.statement.source.startswith(("def ", "class ", "async ", "@")) for each in own)
 
-    def load(self, name: str, passed: Collection[str]) -> Any:
+    def load(self, name: str, passed: Collection[str], turn: int, seconds: float) -> Any:
         """Return the learner's last definition of a name; NotThere where there is none.
 
-        As in the notebook, other answers that it leans on are the learner's where they passed, else those
-        of the `@solution` cells, where the notebook has them. If this fails, all cells are run.
+        HERE: by its definition alone, where no other cell can change it, else as it is when the cells have
+        been run up to its check · AT_THE_END: after all cells · ALONE. As in the notebook, other answers that
+        it leans on are the learner's where they passed, else those of the `@solution` cells, where the
+        notebook has them.
         """
+        statements = [each.plain for each in self.steps if each.solves not in {name, *passed}]
         try:
-            needed = needed_by(self._sources({name, *passed}), name)
+            alone = stands_alone(statements, name)
         except KeyError as error:
-            raise NotThere(name) from error
+            if not changes_unseen(statements):
+                raise NotThere(name) from error
+            alone = False
+        self.again = turn != ALONE and not alone
+        ways: list[Callable[[], Any]] = [lambda: _alone(statements, name)]
+        if turn != ALONE:
+            ways.insert(int(alone), lambda: self._after(name, passed, turn, seconds))
+        return _first(ways)
+
+    def _after(self, name: str, passed: Collection[str], turn: int, seconds: float) -> Any:
+        self.run = self.run or Run(self.steps)
+        return self.run.answer(name, passed, seconds, to_the_end=turn == AT_THE_END)
+
+
+def _first(ways: list[Callable[[], Any]]) -> Any:
+    """Return what the first way gives that gives something; else raise the first error, NotThere last."""
+    errors: list[Exception] = []
+    for way in ways:
         try:
-            return _run(needed, f"<notebook: {name}>", _module())[name]
-        except Exception as error:
-            self.everything = self.everything or self._all_cells(str(error))
-            if name not in self.everything:
-                raise
-            return self.everything[name]
-
-    def _sources(self, own: Collection[str]) -> list[str]:
-        """Return the cells without the `@solution` of the names that are to be the learner's own."""
-        return ["\n".join(text for text, solves in cell if solves not in own) for cell in self.cells]
-
-    def _all_cells(self, why: str) -> dict[str, Any]:
-        names = _module()
-        for number, cell in enumerate(self.cells, 1):
-            source = "\n".join(text for text, solves in cell if not solves)
-            try:
-                _run(source, f"<notebook: code cell {number}>", names)
-            except Exception as error:
-                self.skipped.append(f"code cell {number} raised {type(error).__name__}: {error}"[:200])
-        return names
+            return way()
+        except Exception as error:  # whatever the learner's code raises: another way may do
+            errors.append(error)
+    raise min(errors, key=lambda error: isinstance(error, NotThere))
 
 
-def _definitions_marked(source: str) -> Iterator[tuple[str, str]]:
-    """Yield the parts of a cell: (source, the name that it solves by `@solution`, else "")."""
-    from IPython.core.inputtransformer2 import TransformerManager
-
+def _alone(statements: list[Statement], name: str) -> Any:
     try:
-        text = TransformerManager().transform_cell(source)
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        yield source, ""
-        return
-    lines = text.split("\n")
-    done = 0
-    for node in body:
-        marks = [each for each in getattr(node, "decorator_list", []) if _is_solution(each)]
-        if marks:
-            assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-            first = min(each.lineno for each in node.decorator_list) - 1
-            yield "\n".join(lines[done:first]), ""
-            kept = [n for n in range(first, node.end_lineno or 0) if n + 1 not in {m.lineno for m in marks}]
-            yield "\n".join(lines[n] for n in kept), node.name
-            done = node.end_lineno or 0
-    yield "\n".join(lines[done:]), ""
-
-
-def _is_solution(decorator: ast.expr) -> bool:
-    return getattr(decorator, "id", getattr(decorator, "attr", "")) == "solution"
-
-
-def _module() -> dict[str, Any]:
+        source = joined(statements[place] for place in needed(statements, name))
+    except KeyError as error:
+        raise NotThere(name) from error
     module = types.ModuleType("__main__")  # where dataclasses and pickles look for what a notebook defines
     sys.modules["__main__"] = module
     vars(module)["display"] = lambda *values, **options: None
-    return vars(module)
-
-
-def _run(source: str, file: str, names: dict[str, Any]) -> dict[str, Any]:
+    file = f"<notebook: {name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    exec(compile(source, file, "exec"), names)
-    return names
+    exec(compile(source, file, "exec"), vars(module))
+    return vars(module)[name]
