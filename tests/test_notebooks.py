@@ -164,13 +164,22 @@ def test_lines_of_ipython_do_no_harm_and_operators_at_the_start_of_a_line_are_no
 
 
 @pytest.mark.parametrize(
+    "timed",
+    ["%%time\nn = 7", "\n%%capture out\n%%time\nn = 7", "%time n = 7", "%%time\n%matplotlib inline\nn = 7"],
+)
+def test_code_under_a_magic_that_runs_it_where_it_stands_is_read(timed):
+    assert loaded("f", timed, "%%time\ndef f():\n    return n")() == 7
+    assert defined_names("%%time\ndef f(): pass") == ["f"]
+
+
+@pytest.mark.parametrize(
     "broken",
     [
         "def f(:\n    pass",
         "def f(a, a):\n    pass",
         "n = 'no end",
         "n = 1\n    indented",
-        "%%time\nn = 8",
+        "%%bash\nn = 8",
         "n = '\0'",
         "n = " + "(" * 300 + ")" * 300,
         "n = " + "-" * 30_000 + "1",

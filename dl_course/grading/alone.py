@@ -14,9 +14,9 @@ from functools import lru_cache
 
 from dl_course.notebooks import Statement, needed
 
-_OPEN = {"exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "__import__", "__builtins__"}
+_OPEN = {"exec", "eval", "globals", "locals", "setattr", "delattr", "__import__", "__builtins__"}
 _SHARED = re.compile(r"set_default_\w+|set_grad_enabled|seterr|import_module|reload|chdir|__dict__")
-_LOOKS = {"plt", "mpl", "matplotlib", "sns", "pd", "warnings"}  # what is set there changes no answer
+_LOOKS = {"os", "plt", "mpl", "matplotlib", "sns", "pd", "warnings"}  # what is set there changes no answer
 _QUIET = {"check", "hint", "ask", "print", "isinstance", "issubclass", "help", "display", "len", "type"}
 _USUAL = {
     "solution",
@@ -36,11 +36,16 @@ _GIVEN = {*dir(builtins), "display", "__name__", "__doc__"}
 
 @dataclass(frozen=True)
 class _Effects:
-    """What a statement may do to names: mention them, hand them on, set a part of them; or nobody knows."""
+    """What a statement may do to names: mention them, alias them, pass them to a call, set a part of them.
+
+    `sets_arguments`: a function in it sets a part of what it is given; `unknown`: nobody knows.
+    """
 
     mentions: frozenset[str]
-    hands_on: frozenset[str]
+    aliases: frozenset[str]
+    passes: frozenset[str]
     sets: frozenset[str]
+    sets_arguments: bool
     unknown: bool
 
 
@@ -59,12 +64,14 @@ def stands_alone(statements: Sequence[Statement], name: str) -> bool:
         return False
     touchy = kinds["data"] and bound - kinds["import"]  # calling a function may change the data that it reads
     library = _names(each for each in statements if _kind(each) == "import") - _LOOKS
-    others = (_effects(each.source) for each in statements if each not in taken)
+    others = [_effects(each.source) for each in statements if each not in taken]
+    setters = any(_effects(each.source).sets_arguments for each in statements)
     return not any(
         each.unknown
         or each.sets & (bound | library)
-        or each.hands_on & kinds["class"]
+        or each.aliases & kinds["class"]
         or each.mentions & touchy
+        or (setters and each.passes & (kinds["class"] | library))
         for each in others
     )
 
@@ -143,27 +150,28 @@ def _tree(source: str) -> ast.stmt:
 def _effects(source: str) -> _Effects:
     nodes = list(ast.walk(_tree(source)))
     calls = [node for node in nodes if isinstance(node, ast.Call)]
-    quiet = {id(part) for call in calls if last_name(call.func) in _QUIET for part in call.args}
-    quiet |= {id(part) for part in _uses(nodes)}
     names = [node for node in nodes if isinstance(node, ast.Name)]
-    loud = {node.id for node in names if id(node) not in quiet}
-    checks = {
-        id(part) for call in calls if last_name(call.func) == "check" for part in (call.func, *call.args)
-    }
-    unknown = any(map(_is_unknown, nodes)) or ("get_ipython" in loud and not _IDLE.fullmatch(source))
+    used = {id(part) for part in _uses(nodes)}
+    given = {id(part): last_name(call.func) for call in calls for part in call.args}
+    parts = [node for node in nodes if isinstance(node, _PARTS) and not isinstance(node.ctx, ast.Load)]
+    sets = {_root(node) for node in parts}
+    parameters = {node.arg for node in nodes if isinstance(node, ast.arg)} - {"self"}
+    magic = "get_ipython" in {node.id for node in names} and not _IDLE.fullmatch(source)
     return _Effects(
-        frozenset(node.id for node in names if id(node) not in checks),
-        frozenset(loud),
-        frozenset(_root(node) for node in nodes if isinstance(node, _PARTS) and not _is_read(node)),
-        unknown,
+        mentions=frozenset(node.id for node in names if given.get(id(node)) != "check") - {"check"},
+        aliases=frozenset(node.id for node in names if id(node) not in used | given.keys()),
+        passes=frozenset(node.id for node in names if given.get(id(node), "check") not in _QUIET),
+        sets=frozenset(sets - parameters),
+        sets_arguments=any(_root(node) in parameters for node in parts if _of_an_object(node)),
+        unknown=magic or any(map(_is_unknown, nodes)),
     )
 
 
 _PARTS = (ast.Attribute, ast.Subscript)
 
 
-def _is_read(node: ast.Attribute | ast.Subscript) -> bool:
-    return isinstance(node.ctx, ast.Load)
+def _of_an_object(part: ast.Attribute | ast.Subscript) -> bool:
+    return isinstance(part, ast.Attribute) or isinstance(part.value, ast.Attribute)
 
 
 def _uses(nodes: Iterable[ast.AST]) -> Iterable[ast.expr]:
@@ -182,6 +190,8 @@ def _uses(nodes: Iterable[ast.AST]) -> Iterable[ast.expr]:
 def _is_unknown(node: ast.AST) -> bool:
     if isinstance(node, ast.Name):
         return node.id in _OPEN or bool(_SHARED.fullmatch(node.id))
+    if isinstance(node, ast.Call) and last_name(node.func) == "vars" and not node.args:
+        return True
     if isinstance(node, ast.Attribute):
         return bool(_SHARED.fullmatch(node.attr))
     return any(last_name(each) not in _USUAL for each in getattr(node, "decorator_list", ()))

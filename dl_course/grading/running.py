@@ -144,7 +144,7 @@ def _shell(module: types.ModuleType) -> Any:
     )
     for name in ("showtraceback", "showsyntaxerror", "system", "enable_gui", "enable_matplotlib"):
         setattr(shell, name, lambda *arguments, **options: None)
-    shell.getoutput = lambda *arguments, **options: []
+    shell.getoutput = lambda *arguments, **options: []  # type: ignore[method-assign]
     nothing = {"display": lambda *values, **options: None, "input": lambda *prompt: "1"}
     vars(module).update(nothing)
     return shell

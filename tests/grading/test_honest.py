@@ -1,8 +1,9 @@
-"""Fair to the honest: 200 notebooks, right and wrong, handed in anyhow, get the marks that they should."""
+"""Fair to the honest: over 300 notebooks, right and wrong, handed in anyhow, get the marks they deserve."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from functools import cache
 
@@ -16,7 +17,10 @@ from dl_course.exercises.wire import dump, load
 from dl_course.grading import command, grade, judge
 from dl_course.runtime import preserved_rng
 from tests.grading.answers import Written
+from tests.grading.attacks import notebook
 from tests.grading.honest import HABITS, variants
+from tests.grading.odd import ODD
+from tests.test_chapters import LESSONS, ROOT, chapter, code_cells
 
 pytestmark = pytest.mark.timeout(900)  # it starts programs or trains: more than a test has otherwise
 
@@ -25,28 +29,54 @@ SEED = "a secret of this test"
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory):
-    """The variants by chapter, each with its result; one zygote serves all chapters."""
+def grading(tmp_path_factory):
+    """Return a function that grades a folder as `grade` does, and returns the results by student.
+
+    One zygote serves all calls; of a chapter, the exercises with one of the names are judged, or all.
+    """
+    every = command.chosen
+
+    def graded(folder, chapter, names=(), timeout=3000):
+        def chosen(*settings):
+            return [each for each in every(*settings) if not names or each.name in names]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(command, "_close_cages", lambda: None)
+            patch.setattr(command, "chosen", chosen)
+            patch.setattr(judge, "PATIENCE", 100.0)  # what is asked here is not how busy the machine is
+            patch.setattr(judge, "_LOADING", 300.0)
+            grade(folder, folder.parent, chapter=chapter, seed=SEED, timeout=timeout)
+        files = (folder.parent / "results").glob("*.json")
+        return {each.stem: json.loads(each.read_text("utf-8")) for each in files}
+
+    yield graded
+    command._close_cages()
+
+
+@pytest.fixture(scope="module")
+def graded(grading, tmp_path_factory):
+    """The variants by chapter, each with its result."""
     everything = {}
-    with pytest.MonkeyPatch.context() as patch:
-        close = command._close_cages
-        patch.setattr(command, "_close_cages", lambda: None)
-        patch.setattr(judge, "PATIENCE", 100.0)  # what is asked here is not how busy the machine is
-        patch.setattr(judge, "_LOADING", 300.0)
-        try:
-            for chapter, count in COUNTS.items():
-                folder = tmp_path_factory.mktemp(chapter)
-                made = {f"student{n:03}": each for n, each in enumerate(variants(chapter, count))}
-                for student, variant in made.items():
-                    variant.hand_in(folder / "submissions", student)
-                grade(folder / "submissions", folder, chapter=chapter, seed=SEED, timeout=3000)
-                everything[chapter] = [
-                    (each, json.loads((folder / "results" / f"{student}.json").read_text("utf-8")))
-                    for student, each in made.items()
-                ]
-        finally:
-            close()
+    for number, count in COUNTS.items():
+        folder = tmp_path_factory.mktemp(number) / "submissions"
+        made = {f"student{n:03}": each for n, each in enumerate(variants(number, count))}
+        for student, variant in made.items():
+            variant.hand_in(folder, student)
+        results = grading(folder, number)
+        everything[number] = [(each, results[student]) for student, each in made.items()]
     return everything
+
+
+@pytest.fixture(scope="module")
+def odd_ones(grading, tmp_path_factory):
+    """The results of the odd notebooks, by their names."""
+    folder = tmp_path_factory.mktemp("odd") / "submissions"
+    folder.mkdir()
+    students = {f"student{n:03}": name for n, name in enumerate(ODD)}
+    for student, name in students.items():
+        (folder / f"{student}.ipynb").write_text(notebook(*ODD[name]), encoding="utf-8")
+    results = grading(folder, "02", names=("relu", "linear_forward"))
+    return {name: results[student] for student, name in students.items()}
 
 
 @cache
@@ -100,3 +130,39 @@ def test_there_are_two_hundred_with_every_habit_and_answers_right_wrong_and_not_
     kinds = Counter(answer and answer.right for each in made for answer in each.counts.values())
     assert len(made) == 200 and len(HABITS) >= 12
     assert min(kinds[True], kinds[False], kinds[None]) >= 30
+    assert len(made) + len(ODD) + len(LESSONS) >= 300
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_notebook_that_passes_in_jupyter_has_all_points(odd_ones, name):
+    answers = [
+        each for each in ("relu", "linear_forward") if any(f"def {each}" in cell for cell in ODD[name])
+    ]
+    for mark in (odd_ones[name]["exercises"][each] for each in {"relu", *answers}):
+        assert mark["points"] == mark["of"], mark
+
+
+def test_an_answer_below_a_training_without_end_has_all_points(grading, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    endless = "import time\nlows = []\ntime.sleep(600)\nlows.append(1)"
+    cells = [
+        "import numpy as np",
+        endless,
+        "lows.append(0)",
+        "def relu(x):\n    return np.maximum(x, lows[-1])",
+    ]
+    (tmp_path / "in/alice.ipynb").write_text(notebook(*cells))
+    mark = grading(tmp_path / "in", "02", names=("relu",), timeout=15)["alice"]["exercises"]["relu"]
+    assert mark["points"] == mark["of"], mark
+    assert any("code cell 2 was stopped after" in note for note in mark["notes"])
+
+
+@pytest.mark.parametrize("stem", LESSONS)
+def test_a_solved_chapter_has_all_points(grading, tmp_path, stem):
+    cells = code_cells(chapter(LESSONS[stem], ROOT, solved=True))
+    handed_in = tmp_path / "in/alice"
+    handed_in.mkdir(parents=True)
+    (handed_in / f"{stem}.ipynb").write_text(notebook(*(cell.source for cell in cells)), encoding="utf-8")
+    shutil.copy(ROOT / "dl_course/models/trained/challenge.safetensors", handed_in)  # of chapter 06
+    result = grading(tmp_path / "in", stem.partition("_")[0])["alice"]
+    assert result["points"] == result["of"] > 0, result
