@@ -280,9 +280,10 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def grade(options: argparse.Namespace) -> int:
-    """Judge a folder of submissions and print the grades."""
+    """Judge a folder of submissions and print the grades; what isolates them is said first, on stderr."""
     from dl_course.grading.command import grade as judge
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     manual = {part: float(points) for part, _, points in (each.rpartition("=") for each in options.manual)}
     rest = {name: value for name, value in vars(options).items() if name not in ("verb", "extra", "manual")}
     print(judge(**rest, manual=manual).to_string())

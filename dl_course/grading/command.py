@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -23,8 +24,10 @@ from dl_course.grading import sandbox
 from dl_course.grading.cage import Cage
 from dl_course.grading.feedback import class_page, student_page
 from dl_course.grading.judge import grade_submission, ungraded
-from dl_course.grading.submissions import Submission, file_name, find_submissions, usual_chapter
+from dl_course.grading.names import file_name, identity, printable
+from dl_course.grading.submissions import Submission, find_submissions, usual_chapter
 
+_log = logging.getLogger(__name__)
 _one_at_a_time = threading.Lock()  # a process has one cage, and the world's random numbers
 _cages: dict[tuple[int, Path | None], Cage] = {}
 
@@ -51,16 +54,20 @@ def grade(
     folder = Path(private).resolve() if private else None
     exercises = chosen(chapter, folder)
     number = _number(str(seed) if seed is not None else _kept_seed(out / "seed.txt"))
-    files: dict[str, str] = {}  # student → file name
-    for each in found:
-        files[each.student] = file_name(each.student, files.values())
+    files = {each.student: file_name(each.student) for each in found}
+    named = store.read_roster(Path(roster)) if roster else []
     settings = (chapter, folder, number, timeout, _bytes(memory), require_sandbox)
     work = [(each, out / "results" / f"{files[each.student]}.json", *settings) for each in found]
     results = _in_parallel(work, jobs, dask)
     results += [
         ungraded(student, chapter, exercises, "nothing was handed in")
-        for student in (store.read_roster(Path(roster)) if roster else [])
-        if student not in files
+        for student in named
+        if identity(student) not in {each.key for each in found}
+    ]
+    listed = {identity(each) for each in named}
+    strangers = {each.student for each in found if roster and each.key not in listed}
+    results = [
+        _noted(each, "not in the roster") if each["student"] in strangers else each for each in results
     ]
     return _write(results, out, files, manual or {})
 
@@ -98,6 +105,10 @@ def _in_parallel(work: Sequence[tuple[Any, ...]], jobs: int, dask: str | None) -
             return [_result(*each) for each in work]
         finally:
             _close_cages()
+    if dask is None and work:  # says what workers will run in, before any does
+        *_, memory, require_sandbox = work[0]
+        _enclosed(_cage(memory, work[0][3]), require_sandbox)
+        _close_cages()
     try:
         import joblib
         from joblib.externals.loky import get_reusable_executor
@@ -132,24 +143,53 @@ def _result(
     submission: Submission, path: Path, chapter: str, private: Path | None, seed: int, timeout: float,
     memory: int, require_sandbox: bool,
 ) -> store.Result:  # fmt: skip
-    """Judge one submission and store the result; return the stored one where it still holds."""
+    """Judge one submission and store the result; return the stored one where it still holds.
+
+    Whatever goes wrong here, also in our own code, is this student's row with a note; the run goes on.
+    """
+    exercises = chosen(chapter, private)
     with _one_at_a_time:
-        exercises = chosen(chapter, private)
-        mark = store.fingerprint(submission, chapter, exercises, seed)
-        old = store.read_result(path)
-        if old and old.get("fingerprint") == mark:
-            return old
-        cage = _cage(memory, private)
-        if require_sandbox and cage.isolation != sandbox.NAMESPACES:
-            raise OSError(f"no sandbox here, only {cage.isolation}: allow user namespaces, or grade as root")
         try:
-            new = grade_submission(submission, exercises, chapter, seed, cage, timeout)
-        except OSError:  # without namespaces, a worker can end the zygote; the next student gets another
-            _close_cages()
-            new = ungraded(submission.student, chapter, exercises, "its code ended the process above its own")
-        new = store.with_changes(new, old) | {"fingerprint": mark}
-        store.write_whole(path, json.dumps(new, indent=1))
+            mark = store.fingerprint(submission, chapter, exercises, seed)
+            old = store.read_result(path, submission.student)
+            if old and old.get("fingerprint") == mark:
+                return old
+            cage = _enclosed(_cage(memory, private), require_sandbox)
+            new = _judged(submission, exercises, chapter, seed, cage, timeout)
+            new = _noted(store.with_changes(new, old), submission.note) | {"fingerprint": mark}
+            store.write_whole(path, json.dumps(new, indent=1))
+        except Unenclosed:
+            raise
+        except Exception as error:
+            _log.exception("%s: the grader failed; the others are graded", submission.student)
+            why = f"the grader failed here ({type(error).__name__}), not the student: mark this one by hand"
+            return ungraded(submission.student, chapter, exercises, why)
         return new
+
+
+def _judged(
+    submission: Submission, exercises: Sequence[Exercise], chapter: str, seed: int, cage: Cage, timeout: float
+) -> store.Result:
+    try:
+        return grade_submission(submission, exercises, chapter, seed, cage, timeout)
+    except OSError as error:  # without namespaces, a worker can end the zygote; the next student gets another
+        _log.warning("%s: %s", submission.student, printable(error))
+        _close_cages()
+        return ungraded(submission.student, chapter, exercises, "its code ended the process above its own")
+
+
+def _noted(result: store.Result, note: str) -> store.Result:
+    return result | {"note": "; ".join(each for each in (result["note"], note) if each)}
+
+
+class Unenclosed(OSError):
+    """Students' code can't be kept apart here as it must be: no reason to judge anybody."""
+
+
+def _enclosed(cage: Cage, required: bool) -> Cage:
+    if required and cage.isolation != sandbox.NAMESPACES:
+        raise Unenclosed(f"no sandbox here, only {cage.isolation}: allow user namespaces, or grade as root")
+    return cage
 
 
 def _cage(memory: int, private: Path | None) -> Cage:
@@ -157,7 +197,10 @@ def _cage(memory: int, private: Path | None) -> Cage:
         _cages[memory, private] = cage = Cage(memory, private)
         if cage.isolation == sandbox.GROUP and os.getuid() == 0:
             _close_cages()
-            raise OSError("students' code must not run as root: grade as another user, or allow namespaces")
+            raise Unenclosed(
+                "students' code must not run as root: grade as another user, or allow namespaces"
+            )
+        _log.info("Submissions run in: %s", cage.isolation)
     return _cages[memory, private]
 
 

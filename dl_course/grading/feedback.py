@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dl_course.exercises.results import SIGNS
-from dl_course.grading.submissions import printable
+from dl_course.grading.names import printable
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse}td,th{text-align:left;padding:.2em .8em .2em 0;vertical-align:top}

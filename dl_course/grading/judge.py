@@ -18,7 +18,8 @@ from dl_course.exercises.results import shown
 from dl_course.grading.cage import Cage, Worker
 from dl_course.grading.cells import ALONE, AT_THE_END, HERE
 from dl_course.grading.channel import Ended, Lost
-from dl_course.grading.submissions import Submission, printable
+from dl_course.grading.names import printable
+from dl_course.grading.submissions import Submission
 from dl_course.runtime import preserved_rng
 
 PATIENCE = 3.0  # times the seconds that an exercise gives in the notebook: the grader's machine may be slower

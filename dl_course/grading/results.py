@@ -16,9 +16,12 @@ from typing import Any
 import pandas as pd
 
 from dl_course.exercises.judging import Exercise
-from dl_course.grading.submissions import Submission, printable
+from dl_course.grading.names import identity, printable, visible
+from dl_course.grading.submissions import Submission
 
 Result = dict[str, Any]
+
+_QUOTED = (*"=+-@\uff1d\uff0b\uff0d\uff20'",)  # what makes a cell a formula, and what takes it off
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -33,18 +36,20 @@ def write_whole(path: Path, text: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def read_result(path: Path) -> Result | None:
-    """Return a stored result; None where there is none, or a damaged one."""
+def read_result(path: Path, student: str) -> Result | None:
+    """Return a student's stored result; None where there is none, a damaged one, or another student's."""
     try:
         found = json.loads(path.read_text("utf-8"))
-        return found if isinstance(found, dict) and "exercises" in found else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
+    marks = found.get("exercises") if isinstance(found, dict) else None
+    whole = isinstance(marks, dict) and all(isinstance(each, dict) for each in marks.values())
+    return found if whole and found.get("student") == student else None
 
 
 def fingerprint(submission: Submission, chapter: str, exercises: Sequence[Exercise], seed: int) -> str:
-    """Return what a result depends on: the files, the checks, the seed."""
-    digest = hashlib.sha256(f"{chapter} {seed}".encode())
+    """Return what a result depends on: whose it is, the files, the checks, the seed."""
+    digest = hashlib.sha256(f"{submission.student}\0{chapter} {seed}".encode())
     for exercise in exercises:
         digest.update(f"{exercise.name} {exercise.points}".encode())
     for module in sorted({inspect.getfile(type(each)) for each in exercises}):
@@ -95,7 +100,10 @@ def _flags(result: Result) -> list[str]:
 
 
 def read_roster(path: Path) -> list[str]:
-    """Return a roster's names: a CSV's column "student", else its first; ValueError where it is empty."""
+    """Return a roster's names: a CSV's column "student", else its first.
+
+    ValueError where it is empty, or where two of its names are one but for case, width or unseen signs.
+    """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     if not rows:
@@ -103,7 +111,18 @@ def read_roster(path: Path) -> list[str]:
     heads = [each.strip().lower() for each in rows[0]]
     column = heads.index("student") if "student" in heads else 0
     rows = rows[1:] if "student" in heads else rows
-    return [row[column].strip() for row in rows if len(row) > column and row[column].strip()]
+    cells = [row[column].strip() for row in rows if len(row) > column]
+    return _told_apart([visible(each) for each in cells if each], f"the roster {path}")
+
+
+def _told_apart(names: Sequence[str], where: str) -> list[str]:
+    """Return the names, each once; ValueError where two that differ are one person's."""
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(identity(name), name)
+        if other != name:
+            raise ValueError(f"{where} has both '{other}' and '{name}': one student, or two? Tell them apart")
+    return list(known.values())
 
 
 def manual_marks(
@@ -116,15 +135,16 @@ def manual_marks(
     filled: dict[str, dict[str, str]] = {}
     if path.exists():
         with path.open(encoding="utf-8-sig", newline="") as file:
-            filled = {_name(row.get("student") or ""): row for row in csv.DictReader(file)}
-    rows = {student: [filled.get(student, {}).get(part) or "" for part in parts] for student in students}
-    text = _csv([["student", *parts], *([_cell(student), *row] for student, row in rows.items())])
-    write_whole(path, text)
+            for row in csv.DictReader(file):
+                if (name := _name(row.get("student") or "")) in filled:
+                    raise ValueError(f"{path} has two rows of '{printable(name, 60)}': keep one")
+                filled[name] = row
+    names = dict.fromkeys([*students, *(name for name, row in filled.items() if any(map(row.get, parts)))])
+    rows = {name: [filled.get(name, {}).get(part) or "" for part in parts] for name in names}
+    write_whole(path, _csv([["student", *parts], *([_cell(name), *row] for name, row in rows.items())]))
     return {
-        student: {
-            part: _number(cell, part, parts[part], student) for cell, part in zip(row, parts, strict=True)
-        }
-        for student, row in rows.items()
+        name: {part: _number(cell, part, parts[part], name) for cell, part in zip(row, parts, strict=True)}
+        for name, row in rows.items()
     }
 
 
@@ -150,11 +170,11 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = printable(value, 2000)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    return f"'{text}" if text[:1] in _QUOTED else text
 
 
 def _name(cell: str) -> str:
-    return cell[1:] if cell[:2] in ("'=", "'+", "'-", "'@") else cell
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in _QUOTED else cell
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:

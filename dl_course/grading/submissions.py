@@ -5,35 +5,50 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
+
+from dl_course.grading.names import identity, printable, visible
 
 MOST_BYTES = 2**28
 MOST_FILES = 100
+MOST_ENTRIES = 10_000
+MOST_DEPTH = 20
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's name, and the file or folder that was handed in."""
+    """A student's name as it stands in every table, and the file or folder that was handed in.
+
+    `key` is what the name is compared by; `note` says, for the instructor, that the name is not its alone.
+    """
 
     student: str
     path: Path
+    key: str = ""
+    note: str = ""
 
     def files(self, chapter: str) -> tuple[dict[str, bytes], str]:
         """Return the contents by relative name, and the notebook's name; ValueError says why there is none.
 
         Of several notebooks, those whose name begins with the chapter's number go first, then by name.
         """
+        try:
+            return self._files(chapter)
+        except OSError as error:  # without the instructor's own paths
+            raise ValueError(f"what was handed in can't be read: {error.strerror}") from error
+
+    def _files(self, chapter: str) -> tuple[dict[str, bytes], str]:
         if self.path.is_symlink():
             raise ValueError("a symbolic link was handed in; links are not followed")
         if not self.path.is_dir():
             return {self.path.name: _content(self.path)}, _notebook([self.path], chapter).name
-        paths = list(_regular_files(self.path))
+        paths = _regular_files(self.path)
         notebook = _notebook(paths, chapter)
-        beside = [path for path in paths if notebook.parent in path.parents and path.suffix != ".ipynb"]
+        beside = [path for path in paths if notebook.parent in path.parents and not _is_notebook(path)]
         if sum(path.lstat().st_size for path in (notebook, *beside)) > MOST_BYTES:
             raise ValueError(f"the files are larger than {MOST_BYTES // 2**20} MiB together")
         files = {str(path.relative_to(notebook.parent)): _content(path) for path in (notebook, *beside)}
@@ -41,18 +56,38 @@ class Submission:
 
 
 def find_submissions(folder: Path) -> list[Submission]:
-    """Return the submissions of a folder, one for each entry that isn't hidden, in the order of names."""
+    """Return the submissions of a folder, one for each entry that isn't hidden, in the order of names.
+
+    A student is called as the folder is, or the notebook without its ending. Entries whose names are one
+    person's (in another case or spelling, or a folder and a notebook) are called by their whole names, in
+    which everything can be seen, and have a note.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder '{folder}' with submissions")
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    shared = Counter(entry.stem for entry in entries)
+    names = [_without_ending(entry) for entry in entries]
+    keys = [{identity(entry.name), identity(name)} for entry, name in zip(entries, names, strict=True)]
+    taken = Counter(key for pair in keys for key in pair)
     return [
-        Submission(entry.stem if shared[entry.stem] == 1 else entry.name, entry)
-        for entry in entries
-    ]  # fmt: skip
+        _submission(entry, name, taken[identity(name)] > 1)
+        for entry, name in zip(entries, names, strict=True)
+    ]
 
 
-def usual_chapter(submissions: list[Submission]) -> str:
+def _submission(entry: Path, name: str, shared: bool) -> Submission:
+    key = identity(name)
+    if not shared:
+        return Submission(visible(unicodedata.normalize("NFC", name)), entry, key)
+    whole = visible(entry.name, ascii_only=True)
+    note = f"the name '{printable(key, 60)}' is another hand-in's, too: which one counts, and whose is it?"
+    return Submission(whole, entry, key, note)
+
+
+def _without_ending(entry: Path) -> str:
+    return entry.stem if _is_notebook(entry) and (entry.is_symlink() or not entry.is_dir()) else entry.name
+
+
+def usual_chapter(submissions: Sequence[Submission]) -> str:
     """Return the chapter that most notebooks' names begin with; ValueError where none does."""
     names = [path.name for each in submissions for path in _notebooks(each.path)]
     number = re.compile(r"(?:ch)?(\d\d(?:[a-z](?![^\W_]))?)(?!\d)")  # 05, or 05b of a second part
@@ -62,43 +97,43 @@ def usual_chapter(submissions: list[Submission]) -> str:
     return found.most_common(1)[0][0]
 
 
-def printable(text: object, most: int = 300) -> str:
-    """Return text on one line, without control and formatting characters, not longer than `most`."""
-    shown = "".join(each if each.isprintable() else " " for each in str(text)[: 4 * most])
-    shown = " ".join(shown.split())
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
-
-
-def file_name(student: str, taken: Iterable[str]) -> str:
-    """Return a name for a student's files that is safe everywhere, and none of those taken."""
-    safe = re.sub(r"[^\w.-]+", "_", student)[:100].strip(".") or "student"
-    lower = {each.lower() for each in taken}  # as some file systems compare
-    numbered = (f"{safe}-{number}" for number in count(2))
-    return next(name for name in chain([safe], numbered) if name.lower() not in lower)
-
-
-def _regular_files(folder: Path) -> Iterator[Path]:
-    found = 0
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(here, name) for name in sorted(names) if not name.startswith(".")):
-            if stat.S_ISREG(path.lstat().st_mode):
-                found += 1
-                if found > MOST_FILES:
+def _regular_files(folder: Path) -> list[Path]:
+    """Return the ordinary files below a folder but for hidden ones, sorted; ValueError beyond the bounds."""
+    found: list[Path] = []
+    seen = 0
+    pending = [(folder, 0)]
+    while pending:
+        here, depth = pending.pop()
+        if depth > MOST_DEPTH:
+            raise ValueError(f"folders were handed in that lie more than {MOST_DEPTH} deep in one another")
+        with os.scandir(here) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > MOST_ENTRIES or len(found) > MOST_FILES:
                     raise ValueError(f"more than {MOST_FILES} files were handed in")
-                yield path
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((here / entry.name, depth + 1))
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(here / entry.name)
+    return sorted(found)
 
 
 def _notebooks(path: Path) -> list[Path]:
     try:
-        paths = list(_regular_files(path)) if path.is_dir() and not path.is_symlink() else [path]
-    except ValueError:
+        paths = _regular_files(path) if path.is_dir() and not path.is_symlink() else [path]
+    except (ValueError, OSError):
         return []
-    return [each for each in paths if each.suffix == ".ipynb"]
+    return [each for each in paths if _is_notebook(each)]
+
+
+def _is_notebook(path: Path) -> bool:
+    return path.suffix.lower() == ".ipynb"
 
 
 def _notebook(paths: list[Path], chapter: str) -> Path:
-    notebooks = [path for path in paths if path.suffix == ".ipynb"]
+    notebooks = [path for path in paths if _is_notebook(path)]
     if not notebooks:
         there = ", ".join(printable(path.name, 40) for path in paths[:3])
         raise ValueError(f"there is no notebook (.ipynb); there is: {there or 'nothing'}")
