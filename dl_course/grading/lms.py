@@ -1,0 +1,197 @@
+"""Learning platforms: what Canvas, Moodle and Google Classroom hand out, and what they take back.
+
+Names are read by the platforms' own patterns:
+
+Canvas     doejane_12345_67890_04_training.ipynb, doejane_LATE_12345_67890_04_training-1.ipynb
+Moodle     Jane Doe_12345_assignsubmission_file_/04_training.ipynb, or the same without folders
+Classroom  Jane Doe - 04_training.ipynb
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dl_course.grading.submissions import MOST_BYTES, printable
+
+PLATFORMS = ("canvas", "moodle", "classroom")
+_CANVAS = re.compile(r"(?P<name>[^_/]+)_(?:LATE_)?(?P<id>\d+)_(?P<attachment>\d+)_(?P<file>.+)")
+_MOODLE = re.compile(r"(?P<name>[^_/]+)_(?P<id>\d+)_assignsubmission_file(?:_?/|_)(?P<file>.+)")
+_MOODLE_TEXT = re.compile(r"[^_/]+_\d+_assignsubmission_(?!file)\w+(?:_?/|_).+")
+_CLASSROOM = re.compile(r"(?P<name>[^/]+?) - (?P<file>[^/]+)")
+_MOST_PACKED = 2**34  # bytes that a class may hand in, unpacked
+_MOST_FILES = 50_000
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """One student's part of a platform's archive. id: the platform's own number; late: Canvas's own word."""
+
+    student: str
+    id: str = ""
+    attachment: str = ""
+    late: bool = False
+    time: datetime | None = None
+
+
+def unpack(archive: Path, folder: Path) -> tuple[str, dict[str, HandedIn]]:
+    """Unpack a platform's ZIP into a folder with an entry for each student; return the platform, and whose.
+
+    ValueError where it is no ZIP, no names in it have a platform's form, or it unpacks to more than a class
+    hands in. What leads out of the folder (.., an absolute name, a link) is passed over, as in ``zipfile``.
+    """
+    try:
+        packed = zipfile.ZipFile(archive)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"'{archive}' is no ZIP file: {error}") from error
+    with packed:
+        files = [each for each in packed.infolist() if not each.is_dir()]
+        if len(files) > _MOST_FILES or sum(each.file_size for each in files) > _MOST_PACKED:
+            raise ValueError(f"'{archive}' holds more than {_MOST_FILES} files, or {_MOST_PACKED >> 30} GiB")
+        platform, parts = _recognised([each.filename for each in files])
+        found = _students(files, parts)
+        for each in files:
+            if each.filename in found:
+                student, file = found[each.filename].student, parts[each.filename]["file"]
+                _unpack_one(packed, each, folder / student, file)
+    return platform, {each.student: each for each in found.values()}
+
+
+def _recognised(names: Sequence[str]) -> tuple[str, dict[str, dict[str, str]]]:
+    """Return the platform whose form most of the names have, and the parts of each of those names."""
+    plain = [name for name in names if not PurePosixPath(name).name.startswith((".", "._"))]
+    best: dict[str, dict[str, str]] = {}
+    platform = ""
+    for candidate, pattern in zip(PLATFORMS, (_CANVAS, _MOODLE, _CLASSROOM), strict=True):
+        matches = {name: pattern.fullmatch(name) or pattern.fullmatch(_without_top(name)) for name in plain}
+        parts = {name: match.groupdict() for name, match in matches.items() if match}
+        if len(parts) > len(best):
+            platform, best = candidate, parts
+    others = [name for name in plain if name not in best and not _MOODLE_TEXT.search(name)]
+    if not best or len(others) > len(best):
+        shown = ", ".join(plain[:3]) or "nothing"
+        raise ValueError(f"no platform's names: Canvas, Moodle and Classroom are known; it holds {shown}")
+    return platform, best
+
+
+def _without_top(name: str) -> str:
+    """Return a name without the folder that some downloads put around all."""
+    return name.partition("/")[2]
+
+
+def _students(
+    files: Iterable[zipfile.ZipInfo], parts: Mapping[str, Mapping[str, str]]
+) -> dict[str, HandedIn]:
+    """Return whose each file is; of several times that a student handed in, each file keeps its own."""
+    ids: dict[str, set[str]] = {}
+    for part in parts.values():
+        ids.setdefault(_shown(part["name"]), set()).add(part.get("id", ""))
+    found = {}
+    for each in files:
+        if part := parts.get(each.filename):
+            name = _shown(part["name"])
+            student = name if len(ids[name]) == 1 else f"{name} {part['id']}"  # two of one name
+            late = "_LATE_" in each.filename
+            found[each.filename] = HandedIn(
+                student, part.get("id", ""), part.get("attachment", ""), late, datetime(*each.date_time)
+            )
+    last = {
+        each.student: max(h.time for h in found.values() if h.student == each.student)
+        for each in found.values()
+    }
+    return {name: replace(each, time=last[each.student]) for name, each in found.items()}
+
+
+def _shown(name: str) -> str:
+    """Return a name that can be a folder's."""
+    return printable(name.replace("\\", " "), 100).lstrip(". ") or "unnamed"
+
+
+def _unpack_one(packed: zipfile.ZipFile, each: zipfile.ZipInfo, folder: Path, file: str) -> None:
+    inside = PurePosixPath(file)
+    link = (each.external_attr >> 16) & 0o170000 == 0o120000
+    if inside.is_absolute() or ".." in inside.parts or "\\" in file or link:
+        return
+    path = folder.joinpath(*inside.parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with packed.open(each) as source, path.open("xb") as target:
+        shutil.copyfileobj(source, _Bounded(target, MOST_BYTES))
+
+
+class _Bounded:
+    """A file that takes so many bytes and no more, whatever the archive said of its size."""
+
+    def __init__(self, file: Any, most: int) -> None:
+        self.file = file
+        self.left = most
+
+    def write(self, data: bytes) -> None:
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError(f"a file of the archive is larger than {MOST_BYTES >> 20} MiB")
+        self.file.write(data)
+
+
+def marks_for(
+    platform: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, HandedIn], assignment: str
+) -> str:
+    """Return a CSV that the platform imports. rows: student, points, of, note · assignment: its name there.
+
+    Canvas matches by ID; its file's second line says how many points are possible. Moodle's grading worksheet
+    matches by Identifier. ValueError for another platform, and where nobody has the platform's number.
+    """
+    numbered = [row for row in rows if row["student"] in known and known[row["student"]].id]
+    if platform not in ("canvas", "moodle"):
+        raise ValueError(f"marks can be written for canvas and moodle; given: '{platform}'")
+    if not numbered:
+        raise ValueError(f"nobody's {platform} number is known: grade the ZIP file that {platform} hands out")
+    if platform == "canvas":
+        most = max((row["of"] for row in numbered), default=0)
+        lines = [["Student", "ID", "SIS Login ID", "Section", assignment]]
+        lines.append(["    Points Possible", "", "", "", f"{most:g}"])
+        lines += [
+            [row["student"], known[row["student"]].id, "", "", f"{row['points']:g}"] for row in numbered
+        ]
+    else:
+        lines = [["Identifier", "Full name", "Grade", "Maximum Grade", "Feedback comments"]]
+        lines += [
+            [
+                f"Participant {known[row['student']].id}",
+                row["student"],
+                f"{row['points']:g}",
+                f"{row['of']:g}",
+                row["note"],
+            ]
+            for row in numbered
+        ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows([[_plain(cell) for cell in line] for line in lines])
+    return text.getvalue()
+
+
+def _plain(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
+
+
+def feedback_zip(path: Path, platform: str, pages: Mapping[str, Path], known: Mapping[str, HandedIn]) -> None:
+    """Pack the students' pages, by student, in the form in which the platform gives them back to each."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for student, page in pages.items():
+            packed.write(page, _feedback_name(platform, student, known.get(student)))
+
+
+def _feedback_name(platform: str, student: str, who: HandedIn | None) -> str:
+    if who and who.id and platform == "canvas":
+        return f"{student}_{who.id}_{who.attachment}_feedback.html"
+    if who and who.id and platform == "moodle":
+        return f"{student}_{who.id}_assignsubmission_file_/feedback.html"
+    return f"{student} - feedback.html"

@@ -1,0 +1,276 @@
+"""The instructor's desk: platforms' archives, late work, answers that read alike, signed statements."""
+
+import csv
+import io
+import json
+import zipfile
+from datetime import datetime, timedelta
+
+import pytest
+
+from dl_course.exercises.checks import find_exercise
+from dl_course.grading import certificate, late, lms, similarity
+
+NOTEBOOK = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+CANVAS = [
+    "doejane_12345_67890_04_training.ipynb", "roemax_LATE_12346_67891_04_training-1.ipynb",
+    "doejane_12347_67892_my answer.ipynb",
+]  # fmt: skip
+MOODLE = [
+    "Jane Doe_501_assignsubmission_file_/04_training.ipynb", "Jane Doe_501_assignsubmission_file_/net.pt",
+    "Max Roe_502_assignsubmission_file_04_training.ipynb", "Ümit Ağa_503_assignsubmission_file/a/04.ipynb",
+    "Max Roe_502_assignsubmission_onlinetext_/onlinetext.html",
+]  # fmt: skip
+CLASSROOM = ["Chapter 4/Jane Doe - 04_training.ipynb", "Chapter 4/Max Roe - Copy of 04 - mine.ipynb"]
+
+
+def archive(path, names, when=(2026, 11, 29, 20, 0, 0), content=NOTEBOOK):
+    with zipfile.ZipFile(path, "w") as packed:
+        for name in names:
+            packed.writestr(zipfile.ZipInfo(name, when), content)
+    return path
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("names", "platform", "found"),
+    [
+        (CANVAS, "canvas", ["doejane 12345/04_training.ipynb", "doejane 12347/my answer.ipynb",
+                            "roemax/04_training-1.ipynb"]),
+        (MOODLE, "moodle", ["Jane Doe/04_training.ipynb", "Jane Doe/net.pt", "Max Roe/04_training.ipynb",
+                            "Ümit Ağa/a/04.ipynb"]),
+        (CLASSROOM, "classroom", ["Jane Doe/04_training.ipynb", "Max Roe/Copy of 04 - mine.ipynb"]),
+    ],
+)  # fmt: skip
+def test_an_archive_becomes_a_folder_with_an_entry_for_each_student(names, platform, found, tmp_path):
+    said, known = lms.unpack(archive(tmp_path / "all.zip", names), tmp_path / "work")
+    assert (said, files(tmp_path / "work")) == (platform, sorted(found))
+    assert {path.partition("/")[0] for path in found} == known.keys()
+    assert all(each.time == datetime(2026, 11, 29, 20) for each in known.values())
+
+
+def test_canvas_says_who_was_late(tmp_path):
+    _, known = lms.unpack(archive(tmp_path / "all.zip", CANVAS), tmp_path / "work")
+    assert [name for name, each in known.items() if each.late] == ["roemax"]
+
+
+@pytest.mark.parametrize("inside", ["../../out.ipynb", "a/../../../out.ipynb", "/etc/out.ipynb", "..\\out"])
+def test_nothing_is_unpacked_outside_of_its_folder(inside, tmp_path):
+    names = [*MOODLE, f"Eve Doe_9_assignsubmission_file_/{inside}"]
+    lms.unpack(archive(tmp_path / "all.zip", names), tmp_path / "deep" / "work")
+    assert [name for name in files(tmp_path) if "out" in name] == []
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a\\b", "\x1b[2J", "​"])
+def test_a_name_that_no_folder_can_have_still_gets_its_row(name, tmp_path):
+    names = [f"{name}_9_assignsubmission_file_/04.ipynb", *MOODLE]
+    _, known = lms.unpack(archive(tmp_path / "all.zip", names), tmp_path / "work")
+    (odd,) = [each for each in known if each not in ("Jane Doe", "Max Roe", "Ümit Ağa")]
+    assert odd.isprintable() and odd[0] != "." and (tmp_path / "work" / odd / "04.ipynb").is_file()
+
+
+def test_an_archive_of_another_form_is_refused_with_what_it_holds(tmp_path):
+    with pytest.raises(ValueError, match="Canvas, Moodle and Classroom are known; it holds alice.ipynb"):
+        lms.unpack(archive(tmp_path / "all.zip", ["alice.ipynb"]), tmp_path / "work")
+    (tmp_path / "no.zip").write_text("no")
+    with pytest.raises(ValueError, match="is no ZIP file"):
+        lms.unpack(tmp_path / "no.zip", tmp_path / "work")
+
+
+def test_an_archive_that_grows_beyond_all_measure_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(lms, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="a file of the archive is larger"):
+        lms.unpack(archive(tmp_path / "all.zip", MOODLE, content=b"0" * 2000), tmp_path / "work")
+    monkeypatch.setattr(lms, "_MOST_PACKED", 3000)
+    with pytest.raises(ValueError, match="holds more than"):
+        lms.unpack(archive(tmp_path / "all.zip", MOODLE, content=b"0" * 2000), tmp_path / "work")
+
+
+ROWS = [
+    {"student": "roemax", "points": 7.5, "of": 12, "note": "1 day late: −10 %"},
+    {"student": "nobody", "points": 0, "of": 12, "note": ""},
+]
+
+
+def test_canvas_takes_back_a_line_of_possible_points_and_marks_by_its_own_number(tmp_path):
+    _, known = lms.unpack(archive(tmp_path / "all.zip", CANVAS), tmp_path / "work")
+    heads, possible, *rows = csv.reader(io.StringIO(lms.marks_for("canvas", ROWS, known, "Week 4 (77)")))
+    assert heads == ["Student", "ID", "SIS Login ID", "Section", "Week 4 (77)"]
+    assert possible == ["    Points Possible", "", "", "", "12"]
+    assert rows == [["roemax", "12346", "", "", "7.5"]]
+
+
+def test_moodles_worksheet_matches_by_identifier(tmp_path):
+    _, known = lms.unpack(archive(tmp_path / "all.zip", MOODLE), tmp_path / "work")
+    rows = [ROWS[0] | {"student": "Max Roe", "note": "=1+1"}]
+    (row,) = csv.DictReader(io.StringIO(lms.marks_for("moodle", rows, known, "")))
+    assert (row["Identifier"], row["Grade"], row["Maximum Grade"]) == ("Participant 502", "7.5", "12")
+    assert row["Feedback comments"] == "'=1+1"
+
+
+def test_marks_without_the_platforms_numbers_are_refused():
+    with pytest.raises(ValueError, match="nobody's canvas number is known: grade the ZIP file"):
+        lms.marks_for("canvas", ROWS, {}, "")
+    with pytest.raises(ValueError, match="canvas and moodle; given: 'blackboard'"):
+        lms.marks_for("blackboard", ROWS, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (CANVAS, "roemax_12346_67891_feedback.html"),
+        (MOODLE, "Max Roe_502_assignsubmission_file_/feedback.html"),
+        (CLASSROOM, "Max Roe - feedback.html"),
+    ],
+)
+def test_feedback_goes_back_under_the_names_that_the_platform_knows(names, wanted, tmp_path):
+    platform, known = lms.unpack(archive(tmp_path / "all.zip", names), tmp_path / "work")
+    (tmp_path / "page.html").write_text("well done")
+    pages = dict.fromkeys(known, tmp_path / "page.html")
+    lms.feedback_zip(tmp_path / "back.zip", platform, pages, known)
+    with zipfile.ZipFile(tmp_path / "back.zip") as packed:
+        assert wanted in packed.namelist() and len(packed.namelist()) == len(known)
+    if platform == "moodle":  # what goes back is read as what came
+        assert lms.unpack(tmp_path / "back.zip", tmp_path / "again")[1].keys() == known.keys()
+
+
+DUE = datetime(2026, 11, 29, 20)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "share"),
+    [(-10, 0), (0, 0), (15, 0), (16, 0.1), (24 * 60, 0.1), (24 * 60 + 1, 0.2), (99999, 0.5)],
+)
+def test_each_day_begun_after_the_grace_costs_its_percent_up_to_the_most(minutes, share):
+    rule = late.LateRule(DUE, percent=10, grace=15, most=50)
+    lost, why = rule.lost("ann", DUE + timedelta(minutes=minutes))
+    assert lost == pytest.approx(share) and bool(why) == bool(share)
+
+
+def test_an_extension_moves_one_students_time_and_is_said():
+    rule = late.LateRule(DUE, extensions={"ann": DUE + timedelta(days=2)})
+    handed_in = DUE + timedelta(days=2, hours=3)
+    assert rule.lost("ann", handed_in) == (0.1, "3 h late (due 2026-12-01 20:00, extended): −10 %")
+    assert rule.lost("bob", handed_in)[0] == pytest.approx(0.3)
+
+
+def test_impossible_rules_and_times_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="percent lies between 0 and 100; given: 110"):
+        late.LateRule(DUE, percent=110)
+    with pytest.raises(ValueError, match="grace is a number of minutes"):
+        late.LateRule(DUE, grace=-1)
+    with pytest.raises(ValueError, match="'tomorrow' is no time: write 2026-11-29 23:59"):
+        late.moment("tomorrow")
+    assert late.moment("2026-11-29") == datetime(2026, 11, 29, 23, 59, 59)
+    sheet = tmp_path / "times.csv"
+    sheet.write_text("student,due\nann,2026-12-01\nbob,soon\n")
+    with pytest.raises(ValueError, match=r"times.csv, line 3: 'soon' is no time"):
+        late.read_times(sheet)
+    sheet.write_text("name,when\n")
+    with pytest.raises(ValueError, match="takes a CSV with the columns student and due"):
+        late.read_times(sheet)
+    sheet.write_text("Student, Due\nann,2026-12-01 12:00\n")
+    assert late.read_times(sheet) == {"ann": datetime(2026, 12, 1, 12)}
+
+
+OWN = '''
+def standardize(images):
+    """Standardize."""
+    total = images.shape[0] * images.shape[2] * images.shape[3]
+    centre = images.sum(dim=(0, 2, 3), keepdim=True) / total
+    spread = ((images - centre) ** 2).sum(dim=(0, 2, 3), keepdim=True) / total
+    if (spread <= 1e-12).any():
+        spread = torch.where(spread <= 1e-12, torch.ones_like(spread), spread)
+    return (images - centre) / spread.sqrt()
+'''
+RENAMED = (
+    OWN.replace("images", "x").replace("total", "n").replace("centre", "m").replace("spread", "v")
+    .replace('"""Standardize."""', '"Mine, all mine."\n    # I thought of this')
+    .replace("def standardize(x):", "def standardize(x: torch.Tensor) -> torch.Tensor:")
+)  # fmt: skip
+OTHER = """
+def standardize(images):
+    out = torch.empty_like(images)
+    for channel in range(images.shape[1]):
+        plane = images[:, channel]
+        low = plane.mean()
+        width = plane.std(unbiased=False)
+        out[:, channel] = (plane - low) / (width if width > 0 else 1)
+    return out
+"""
+
+
+def alike(**texts):
+    exercise = find_exercise("standardize")
+    found = similarity.similar({who: {"standardize": text} for who, text in texts.items()}, [exercise])
+    return [pair.students for pair in found]
+
+
+def test_an_answer_with_other_names_comments_and_annotations_reads_alike():
+    assert alike(ann=OWN, bob=RENAMED, cat=OTHER) == [("ann", "bob")]
+
+
+def test_the_reference_and_what_everybody_has_are_no_evidence():
+    import inspect
+
+    reference = inspect.getsource(find_exercise("standardize").reference)
+    assert alike(ann=reference, bob=reference) == []
+    assert alike(**{f"student {i}": OWN for i in range(9)}) == []
+
+
+def test_no_source_ends_the_comparison():
+    deep = "def standardize(x):\n    return " + "-" * 100_000 + "x"
+    assert alike(ann=OWN, bob="def broken(:", cat=deep, dan="", eve="\0") == []
+    with pytest.raises(ValueError, match="share lies above 0"):
+        similarity.similar({}, [], share=0)
+
+
+def test_the_page_shows_both_texts_and_runs_nothing():
+    pairs = similarity.similar(
+        {"<b>ann": {"standardize": OWN + "# <script>"}, "bob": {"standardize": RENAMED}},
+        [find_exercise("standardize")],
+    )
+    from html import escape
+
+    shown = similarity.page(pairs, escape)
+    assert (
+        "centre" in shown and "I thought of this" in shown and "<script" not in shown and "<b>" not in shown
+    )
+
+
+RESULT = {
+    "student": "Jané Doe", "chapter": "04", "points": 9.5, "of": 12,
+    "exercises": {"evaluate": {"status": "passed"}, "train_step": {"status": "not yet"}},
+}  # fmt: skip
+
+
+def test_a_statement_is_verified_offline_and_a_changed_one_is_not(tmp_path):
+    public = certificate.keys(tmp_path / "key")
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    signed = certificate.certificate(RESULT, tmp_path / "key", "A school")
+    found = certificate.verify(json.dumps(signed, indent=4), public)
+    assert (found["student"], found["passed"], found["issuer"]) == ("Jané Doe", ["evaluate"], "A school")
+    assert "Not attested" in found["attests"]
+    for key in signed["statement"]:
+        forged = {**signed, "statement": signed["statement"] | {key: signed["statement"][key] * 2}}
+        with pytest.raises(ValueError, match="not genuine|another form"):
+            certificate.verify(json.dumps(forged), public)
+    another = certificate.keys(tmp_path / "another")
+    with pytest.raises(ValueError, match="signed with another key"):
+        certificate.verify(json.dumps(signed), another)
+
+
+def test_what_is_no_statement_and_what_is_no_key_is_said(tmp_path):
+    public = certificate.keys(tmp_path / "key")
+    for text in ("", "[]", '{"statement": 3}', '{"statement": {"format": "x"}, "signature": "%"}', "null"):
+        with pytest.raises(ValueError, match="no statement of practice"):
+            certificate.verify(text, public)
+    with pytest.raises(FileExistsError, match="would make old signatures worthless"):
+        certificate.keys(tmp_path / "key")
+    with pytest.raises(ValueError, match="no Ed25519 key"):
+        certificate.verify("{}", tmp_path / "key")
+    with pytest.raises(ValueError, match="no Ed25519 key"):
+        certificate.certificate(RESULT, public, "A school")
