@@ -15,6 +15,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -33,13 +34,18 @@ _MOST_FILES = 50_000
 
 @dataclass(frozen=True)
 class HandedIn:
-    """One student's part of a platform's archive. id: the platform's own number; late: Canvas's own word."""
+    """One student's part of a platform's archive.
+
+    id: the platform's own number · late: Canvas's own word · time: when the last file came, as the archive
+    says · problems: what couldn't be unpacked.
+    """
 
     student: str
     id: str = ""
     attachment: str = ""
     late: bool = False
     time: datetime | None = None
+    problems: tuple[str, ...] = ()
 
 
 def unpack(archive: Path, folder: Path) -> tuple[str, dict[str, HandedIn]]:
@@ -58,11 +64,16 @@ def unpack(archive: Path, folder: Path) -> tuple[str, dict[str, HandedIn]]:
             raise ValueError(f"'{archive}' holds more than {_MOST_FILES} files, or {_MOST_PACKED >> 30} GiB")
         platform, parts = _recognised([each.filename for each in files])
         found = _students(files, parts)
+        problems: dict[str, list[str]] = {}
         for each in files:
             if each.filename in found:
-                student, file = found[each.filename].student, parts[each.filename]["file"]
-                _unpack_one(packed, each, folder / student, file)
-    return platform, {each.student: each for each in found.values()}
+                student = found[each.filename].student
+                if problem := _unpack_one(packed, each, folder / student, parts[each.filename]):
+                    problems.setdefault(student, []).append(problem)
+    known = {each.student: each for each in found.values()}
+    return platform, {
+        name: replace(each, problems=tuple(problems.get(name, ()))) for name, each in known.items()
+    }
 
 
 def _recognised(names: Sequence[str]) -> tuple[str, dict[str, dict[str, str]]]:
@@ -90,24 +101,30 @@ def _without_top(name: str) -> str:
 def _students(
     files: Iterable[zipfile.ZipInfo], parts: Mapping[str, Mapping[str, str]]
 ) -> dict[str, HandedIn]:
-    """Return whose each file is; of several times that a student handed in, each file keeps its own."""
+    """Return whose each file is. Two students of one name are told apart by the platform's numbers."""
     ids: dict[str, set[str]] = {}
-    for part in parts.values():
-        ids.setdefault(_shown(part["name"]), set()).add(part.get("id", ""))
+    for parsed in parts.values():
+        ids.setdefault(_shown(parsed["name"]), set()).add(parsed.get("id", ""))
     found = {}
+    last: dict[str, datetime] = {}
     for each in files:
-        if part := parts.get(each.filename):
+        part = parts.get(each.filename)
+        if part is not None:
             name = _shown(part["name"])
-            student = name if len(ids[name]) == 1 else f"{name} {part['id']}"  # two of one name
+            student = name if len(ids[name]) == 1 else f"{name} {part['id']}"
+            time = _time(each)
+            last[student] = max(time, last.get(student, time)) if time else last.get(student, datetime.min)
             late = "_LATE_" in each.filename
-            found[each.filename] = HandedIn(
-                student, part.get("id", ""), part.get("attachment", ""), late, datetime(*each.date_time)
-            )
-    last = {
-        each.student: max(h.time for h in found.values() if h.student == each.student)
-        for each in found.values()
-    }
-    return {name: replace(each, time=last[each.student]) for name, each in found.items()}
+            found[each.filename] = HandedIn(student, part.get("id", ""), part.get("attachment", ""), late)
+    times = {student: time for student, time in last.items() if time > datetime.min}
+    return {name: replace(each, time=times.get(each.student)) for name, each in found.items()}
+
+
+def _time(each: zipfile.ZipInfo) -> datetime | None:
+    try:
+        return datetime(*each.date_time)
+    except ValueError:  # an archive may hold any numbers, such as month 0
+        return None
 
 
 def _shown(name: str) -> str:
@@ -115,15 +132,26 @@ def _shown(name: str) -> str:
     return printable(name.replace("\\", " "), 100).lstrip(". ") or "unnamed"
 
 
-def _unpack_one(packed: zipfile.ZipFile, each: zipfile.ZipInfo, folder: Path, file: str) -> None:
+def _unpack_one(packed: zipfile.ZipFile, each: zipfile.ZipInfo, folder: Path, part: Mapping[str, str]) -> str:
+    """Unpack one file; return what is wrong with it, "" if nothing."""
+    file = part["file"]
     inside = PurePosixPath(file)
     link = (each.external_attr >> 16) & 0o170000 == 0o120000
     if inside.is_absolute() or ".." in inside.parts or "\\" in file or link:
-        return
+        return f"passed over, since it leads out of the folder: {printable(file, 60)}"
     path = folder.joinpath(*inside.parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with packed.open(each) as source, path.open("xb") as target:
-        shutil.copyfileobj(source, _Bounded(target, MOST_BYTES))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # two files of one name
+            path = path.with_stem(f"{path.stem} {part.get('attachment') or 'again'}")
+        with packed.open(each) as source, path.open("xb") as target:
+            shutil.copyfileobj(source, _Bounded(target, MOST_BYTES))
+    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        # Too long a name, too large, locked by a password, damaged.
+        with suppress(OSError):
+            path.unlink()
+        return f"not unpacked: {printable(file, 60)} ({printable(error, 100)})"
+    return ""
 
 
 class _Bounded:

@@ -80,7 +80,7 @@ def _known(exercise: Exercise) -> frozenset[int]:
     found: frozenset[int] = frozenset()
     for source in sources:
         try:
-            found |= fingerprints(inspect.getsource(source))  # type: ignore[arg-type]
+            found |= fingerprints(inspect.getsource(source))
         except (OSError, TypeError):  # made by a class or a partial, which has no text
             continue
     return found

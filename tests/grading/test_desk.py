@@ -6,10 +6,14 @@ import json
 import zipfile
 from datetime import datetime, timedelta
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from dl_course.exercises.checks import find_exercise
 from dl_course.grading import certificate, late, lms, similarity
+from dl_course.grading.reading import read_answers
+from dl_course.grading.submissions import find_submissions
 
 NOTEBOOK = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 CANVAS = [
@@ -80,10 +84,30 @@ def test_an_archive_of_another_form_is_refused_with_what_it_holds(tmp_path):
         lms.unpack(tmp_path / "no.zip", tmp_path / "work")
 
 
-def test_an_archive_that_grows_beyond_all_measure_is_refused(tmp_path, monkeypatch):
+def test_a_file_that_cant_be_unpacked_is_its_students_problem_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(lms, "MOST_BYTES", 1000)
-    with pytest.raises(ValueError, match="a file of the archive is larger"):
-        lms.unpack(archive(tmp_path / "all.zip", MOODLE, content=b"0" * 2000), tmp_path / "work")
+    names = [*MOODLE, f"Eve Doe_9_assignsubmission_file_/{'x' * 300}.ipynb"]
+    path = archive(tmp_path / "all.zip", names)
+    with zipfile.ZipFile(path, "a") as packed:
+        packed.writestr("Big Bob_10_assignsubmission_file_/04.ipynb", b"0" * 2000)
+        packed.writestr(
+            zipfile.ZipInfo("Odd Ida_11_assignsubmission_file_/04.ipynb", (1980, 0, 0, 0, 0, 0)), b""
+        )
+    _, known = lms.unpack(path, tmp_path / "work")
+    wrong = {name: each.problems[0] for name, each in known.items() if each.problems}
+    assert wrong.keys() == {"Eve Doe", "Big Bob"} and "too long" in wrong["Eve Doe"]
+    assert "a file of the archive is larger" in wrong["Big Bob"] and known["Odd Ida"].time is None
+    assert "Jane Doe/04_training.ipynb" in files(tmp_path / "work")
+    assert not [each for each in files(tmp_path / "work") if each.startswith("Big Bob")]
+
+
+def test_two_files_of_one_name_are_both_kept(tmp_path):
+    names = ["doejane_1_2_04.ipynb", "doejane_1_3_04.ipynb"]
+    lms.unpack(archive(tmp_path / "all.zip", names), tmp_path / "work")
+    assert files(tmp_path / "work") == ["doejane/04 3.ipynb", "doejane/04.ipynb"]
+
+
+def test_an_archive_that_grows_beyond_all_measure_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(lms, "_MOST_PACKED", 3000)
     with pytest.raises(ValueError, match="holds more than"):
         lms.unpack(archive(tmp_path / "all.zip", MOODLE, content=b"0" * 2000), tmp_path / "work")
@@ -226,6 +250,31 @@ def test_no_source_ends_the_comparison():
     assert alike(ann=OWN, bob="def broken(:", cat=deep, dan="", eve="\0") == []
     with pytest.raises(ValueError, match="share lies above 0"):
         similarity.similar({}, [], share=0)
+
+
+def handed_in(folder, name, *sources):
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+    (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook))
+
+
+def test_an_answer_is_read_with_its_helpers_and_what_is_no_notebook_is_said(tmp_path):
+    helper = "import torch\ndef spread(x):\n    return x.std(0)"
+    answer = "def standardize(images):\n    return images / spread(images)"
+    handed_in(tmp_path, "ann", helper, answer, "unused = 1")
+    handed_in(tmp_path, "bob", "x = " + "(" * 50_000 + "1" + ")" * 50_000, OWN)
+    (tmp_path / "cat.ipynb").write_text("[" * 1_000_000)
+    answers, unread = read_answers(find_submissions(tmp_path), "01", ["standardize", "relu"], 50)
+    assert answers["ann"].keys() == {"standardize"} == answers["bob"].keys()
+    assert "def spread" in answers["ann"]["standardize"] and "unused" not in answers["ann"]["standardize"]
+    assert unread == {"cat": "that is no notebook (RecursionError)"}
+
+
+def test_notebooks_that_take_too_long_are_each_given_up(tmp_path):
+    for name in ("dan", "eve"):
+        handed_in(tmp_path, name, "x = " + "-" * 3_000_000 + "1")
+    answers, unread = read_answers(find_submissions(tmp_path), "01", ["standardize"], 0.3)
+    assert answers == {} and unread.keys() == {"dan", "eve"}
+    assert "takes more than 0.3 s" in unread["eve"]
 
 
 def test_the_page_shows_both_texts_and_runs_nothing():
