@@ -19,7 +19,7 @@
 # %% [markdown]
 # ## 1. What is wrong with one weight per pixel?
 #
-# We begin with a failure. Two networks learn the digits: the multi-layer perceptron (MLP) of chapter 02, and a small
+# We begin with a failure. Two networks learn the digits: the multilayer perceptron (MLP) of chapter 02, and a small
 # *convolutional* network (CNN), about which you know nothing yet. The digits get a black border, so that they have room
 # to move.
 
@@ -109,7 +109,8 @@ sns.despine(ax=axes["c"])
 # %% [markdown]
 # Both read unmoved digits well. As the digits move, the MLP's accuracy collapses, and the CNN loses little. The MLP
 # has one weight for each pixel: what it learned about a stroke *here* says nothing about the same stroke two pixels
-# away. It would have to learn every stroke at every place.
+# away. It would have to learn every stroke at every place. (This is one training each; section 10 trains the CNN with
+# three seeds.)
 #
 # A CNN learns a stroke once and looks for it everywhere. How?
 
@@ -118,15 +119,15 @@ sns.despine(ax=axes["c"])
 #
 # Suppose you want a layer that turns a picture into a picture: at every pixel it says how much of a certain stroke it
 # finds there. Start with a linear layer that may do anything. Output pixel $(i, j)$ is a weighted sum of all pixels,
-# and we address them by how far away they are, $a$ rows down and $b$ columns to the right:
+# and we address them by how far away they are, $u$ rows down and $v$ columns to the right:
 #
-# $$ h_{ij} = \sum_{a, b} v_{ij, ab}\, x_{i+a,\, j+b} $$
+# $$ h_{ij} = \sum_{u, v} w_{ij, uv}\, x_{i+u,\, j+v} $$
 #
 # **First wish: the same answer everywhere.** When the stroke moves, the answer should move with it and not change. Then
-# the weights can't depend on where we are: $v_{ij, ab}$ loses its $ij$. **Second wish: look only nearby.** A stroke can
+# the weights can't depend on where we are: $w_{ij, uv}$ loses its $ij$. **Second wish: look only nearby.** A stroke can
 # be recognised from its surroundings. Then all weights further away than $\Delta$ are zero. What is left is
 #
-# $$ h_{ij} = \sum_{a = -\Delta}^{\Delta} \sum_{b = -\Delta}^{\Delta} v_{ab}\, x_{i+a,\, j+b} $$
+# $$ h_{ij} = \sum_{u = -\Delta}^{\Delta} \sum_{v = -\Delta}^{\Delta} w_{uv}\, x_{i+u,\, j+v} $$
 #
 # and that is a **convolution**. Count the weights, for a picture of 64 × 64 pixels and $\Delta = 1$.
 
@@ -192,8 +193,8 @@ ax.set(xlabel="pixel of the picture", ylabel="output")
 _ = figure.colorbar(shown, label="weight", ticks=(-1, 0, 1), shrink=0.8)
 
 # %% [markdown]
-# Both wishes are in this picture: every row holds the same weights, one place further on, and all else is zero. (The
-# kernel's three zeros are white as well.)
+# Both wishes are in this picture: every row holds the same weights, one place further on (three, where the window
+# starts a new line), and all else is zero. (The kernel's three zeros are white as well.)
 #
 # Different weights find different things. Here are three kernels on a real photograph, in grey.
 
@@ -346,14 +347,13 @@ print("the same:", torch.allclose(moved_first[..., 4:], moved_after[..., 4:], at
 
 # %% [markdown]
 # This is called **equivariance**: move the input, and the output moves along. It isn't *invariance*, which would mean
-# that the output doesn't change at all. How a whole network gets from one to the other is the subject of sections 8
-# and 10; neither is free.
+# that the output doesn't change at all. Sections 8 and 10 show how a whole network gets from one to the other.
 
 # %% [markdown]
 # ## 6. Same size, please: `Conv2dAuto`
 #
-# Networks are easier to think about when convolutions keep the size. An odd kernel does so with a padding of half its
-# span, rounded down. The course's `Conv2dAuto` computes it, dilation included.
+# Networks are easier to think about when convolutions keep the size. At stride 1, an odd kernel does so with a padding
+# of half its span, rounded down. The course's `Conv2dAuto` computes it, dilation included.
 
 # %%
 from dl_course.models import Conv2dAuto
@@ -460,9 +460,9 @@ for pixels in (0, 1, 2):
 # the whole network the grid is $2 \cdot 2 \cdot 2 = 8$ pixels wide.
 #
 # At its end stands one more pooling, over the *whole* map: the mean. A mean doesn't care where things are, so this is
-# the step that turns equivariance into (near) invariance. How near? We measure how much the features before the last
-# layer change as a digit moves, for an untrained network: with the mean at the end, and with a `Flatten` that keeps
-# every place apart.
+# the step that turns equivariance into (near) invariance. How near? Take the *features*, the numbers that the last
+# layer gets. We measure how much they change as a hundred digits move, for an untrained network: with the mean at the
+# end, and with a `Flatten` that keeps every place apart.
 
 # %%
 wide = F.pad(pictures[:100], (10, 10, 10, 10))  # 48×48
@@ -475,7 +475,7 @@ def change(features, pixels):
 set_seed(0)
 stages = nn.Sequential(*list(SimpleCNN().eval())[:3])  # without the mean and the linear layer
 
-# %% alt="Change of the features over the shift from 0 to 8 pixels: with the mean a few percent, and nearly zero at 8; with Flatten it rises steadily to about 90 percent"
+# %% alt="Change of the features over the shift from 0 to 8 pixels: with the mean a few percent, and nearly zero at 8; with Flatten it rises steadily to almost 90 percent"
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 for name, end in {"mean": nn.AdaptiveAvgPool2d(1), "Flatten": nn.Flatten()}.items():
     changes = [change(nn.Sequential(stages, end), pixels) for pixels in range(9)]
@@ -486,15 +486,15 @@ ax.legend()
 sns.despine()
 
 # %% [markdown]
-# With the mean, the features change by a few percent within the grid, and not at all after a whole step of 8. With
-# `Flatten` they change more with every pixel. Both networks have the same convolutions: equivariance is only half of
-# the story.
+# With the mean, the features change by a few percent within the grid, and hardly at all after a whole step of 8. (The
+# rest is the picture's border, where the padding begins.) With `Flatten` they change more with every pixel. Both
+# networks have the same convolutions: equivariance is only half of the story.
 #
 # **Adaptive** pooling fixes the size of the output instead of the window, so that a network can take pictures of any
 # size. Two of the course's layers build on it. `AdaptiveConcatPool2d` keeps both the maximum and the mean.
 # `PyramidPooling` answers another need: a blue pixel looks the same in the sky and in a lake, and only the whole scene
-# tells which. So it gives every pixel what the picture looks like as a whole, in halves, thirds and sixths. Note the
-# shapes, also for odd sizes.
+# tells which. So it gives every pixel what the picture looks like as a whole, in halves, thirds and sixths (Zhao
+# et al. 2017). Note the shapes, also for odd sizes.
 
 # %%
 from dl_course.models import AdaptiveConcatPool2d, PyramidPooling
@@ -544,7 +544,7 @@ for keep in (list, nn.ModuleList):
 
 # %% [markdown]
 # Now write the network with which all this began, **LeNet-5** (LeCun et al. 1998), in today's form: with ReLU and max
-# pooling, where the original had a squashing function and a kind of mean.
+# pooling, where the original had a scaled tanh and averages with trainable weights.
 #
 # | layer | output |
 # | --- | --- |
@@ -617,7 +617,7 @@ def scores_of(end, seed):
     model = train(simple_cnn(end), digits, 6, seed)
     return [accuracy(model, moved(pictures, pixels), labels) for pixels in range(5)]
 
-# %% alt="Accuracy over the shift from 0 to 4 pixels, two bands over three seeds: Flatten begins slightly higher and falls to between 0.5 and 0.7, the mean stays above 0.9" tags=["nbval-ignore-output"]
+# %% alt="Accuracy over the shift from 0 to 4 pixels, two bands over three seeds: Flatten begins slightly higher and falls to between 0.5 and 0.6, the mean stays above 0.9" tags=["nbval-ignore-output"]
 seeds = range(3)
 ends = {e: np.array([scores_of(e, seed) for seed in seeds]) for e in ("mean", "Flatten")}
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
@@ -649,8 +649,9 @@ for degrees in (0, 20, 45):
 # %% [markdown]
 # ## 11. How far does a unit see?
 #
-# One unit of the first layer sees 3×3 pixels. A unit of the second sees 3×3 units of the first, and so more pixels.
-# The pixels that can reach a unit at all are its **receptive field**.
+# A *unit* is one number in a feature map: in the words of chapter 02, one neuron. With 3×3 kernels, a unit of the first
+# layer sees 3×3 pixels. A unit of the second sees 3×3 units of the first, and so more pixels. The pixels that can reach
+# a unit at all are its **receptive field**.
 #
 # Two rules. A kernel of $k$ adds $k-1$ steps to the field. And after a stride of 2, neighbours in the map are 2
 # pixels apart in the picture, so from then on every step counts twice. That distance is called the *jump*, and
@@ -717,8 +718,8 @@ area = 12**2 / fields[2] ** 2
 print(f"the 12×12 pixels in the middle: {area:.0%} of the field, {inner:.0%} of the gradient")
 
 # %% [markdown]
-# The formula gives the outer limit, and the network reaches it. But the pixels near the border count little: there are
-# few ways from there to the unit, and many from the middle. The **effective** receptive field is smaller than the
+# The formula gives the outer limit, and the network reaches it. But the pixels near the border count little: few paths
+# lead from there to the unit, and many from the middle. The **effective** receptive field is smaller than the
 # formula says (Luo et al. 2016).
 
 # %% [markdown]
@@ -759,7 +760,8 @@ for ax, name in zip(axes, names, strict=True):
 # Deep networks multiply many numbers, and products easily explode or vanish. A **norm** brings each layer's outputs
 # back to mean 0 and variance 1, and then lets the network choose a scale and a shift of its own. Norms differ in one
 # thing only: *over which numbers* mean and variance are taken. Below, rows are samples and columns are channels; cells
-# with the same number and colour are normalised together.
+# with the same number and colour are normalised together. (`GroupNorm1` is the course's name for a group norm with a
+# single group: it takes its statistics over the same numbers as layer norm.)
 
 # %% alt="Four grids of 4 samples by 6 channels. Batch norm: every column has one number; layer norm: every row; group norm with 2 groups: every half row; instance norm: every cell has its own"
 from matplotlib.colors import ListedColormap
@@ -777,7 +779,7 @@ for ax, (name, together) in zip(axes, norms.items(), strict=True):
     plots.numbers(together, ax, name, cmap=colours, vmin=0, vmax=together.max())
 
 # %% [markdown]
-# Each cell stands for all pixels of one channel of one sample. Batch norm takes its statistics over the samples: what
+# Each cell stands for all pixels of one channel of one sample. Batch norm takes its statistics over all samples: what
 # becomes of your picture then depends on the others in its batch. The rest treat every sample by itself.
 
 # %%
@@ -818,9 +820,9 @@ out = norm(batch, modality=torch.tensor([0, 0, 1, 1]))  # two pictures of each k
 # %% [markdown]
 # ## 14. How to begin: initialisation
 #
-# Before training, weights are random. How large should they be? Send a signal through thirty layers, each followed by
-# a ReLU, and see what is left of it. (We use linear layers, which have no edges to disturb the picture. A convolution
-# is a linear layer too, as you have seen.)
+# Before training, weights are random. How large should they be? Section 9 of chapter 02 gave He's answer. Does PyTorch
+# follow it? Send a signal through thirty layers, each followed by a ReLU, and see what is left of it. (We use linear
+# layers, which have no edges to disturb the picture. A convolution is a linear layer too, as you have seen.)
 
 # %%
 from dl_course.models import kaiming_init
@@ -853,9 +855,9 @@ sns.despine()
 
 # %% [markdown]
 # If the weights are too small, the signal fades at every layer, by the same factor each time. With PyTorch's default it
-# fades too: that default isn't made for ReLU. **Kaiming** initialisation is. A ReLU throws away half of the signal's
-# power, so the weights get a variance of $2 / n$, where $n$ is the number of inputs that are added up. The signal then
-# keeps its size (He et al. 2015).
+# fades too: that default isn't made for ReLU. **Kaiming** initialisation is, which is PyTorch's name for He's. (Kaiming
+# is his first name.) A ReLU throws away half of the signal's power, so the weights get a variance of $2 / n$, where $n$
+# is the number of inputs that are added up. The signal then keeps its size (He et al. 2015).
 
 # %% [markdown]
 # ## 15. The residual block
@@ -946,7 +948,7 @@ ask("03-deeper-plain")
 # %% tags=["nbval-ignore-output"]
 def scores(depth, how, seed):
     set_seed(seed)
-    model = train(stack(depth, *how), small[0], 5, seed)
+    model = train(stack(depth, *how), small[0], 3, seed)
     return [accuracy(model, *data.tensors()) for data in small]
 
 small = load("digits"), load("digits", "test")
@@ -962,7 +964,7 @@ pd.DataFrame(rows, index=["accuracy in training", "accuracy on unseen digits"]).
 
 # %% [markdown]
 # Read the plain rows: four times as many blocks, and a *lower* accuracy, in training as well. Then the residual rows:
-# there, depth helps. And without norms, both depths learn slowly or not at all. (Five epochs are few, and these
+# there, depth helps. And without norms, both depths learn slowly or not at all. (Three epochs are few, and these
 # networks are tiny. The table says what trains quickly, not what is possible in the end.)
 #
 # What does the shortcut do to gradients? Here are two deep networks before training, the same except for their
@@ -985,7 +987,7 @@ def gradients(kind):
 # %% [markdown]
 # Both end in the same random question, so that their gradients start out alike, at the right end of the figure.
 
-# %% alt="Gradient size over 24 blocks, logarithmic: steep without shortcuts, nearly level with them"
+# %% alt="Gradient size over 24 blocks, logarithmic: a steep line without shortcuts, a much flatter one with them"
 figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
 ax.semilogy(gradients(Plain), marker="o", label="without shortcuts")
 ax.semilogy(gradients(ResidualBlock), marker="s", label="with shortcuts")
@@ -1128,8 +1130,9 @@ print(f"{count(mine):,} parameters")
 # %% [markdown]
 # The same to the last parameter. The course's own `resnet18`, `resnet34`, `resnet50` and `resnet101` have a few more
 # switches. `zero_init_residual=True` starts the last norm of every branch at zero, so that each block begins as its
-# shortcut, which helps with large batches. And the **stem** can be chosen. ImageNet's stem divides a picture's side by
-# four before the first block. That suits 224 pixels, but what is left of CIFAR's 32?
+# shortcut, which helps with large batches. And the **stem** can be chosen. The one above was made for ImageNet, a large
+# collection of photographs, which are cut to 224×224 pixels. It divides a picture's side by four before the first
+# block. What is then left of CIFAR, a collection of pictures of 32×32?
 
 # %%
 ask("03-stem-of-32")
@@ -1154,8 +1157,9 @@ for stem in ("imagenet", "cifar"):
 # picture size grow together, in fixed proportions.
 #
 # A **vision transformer** (ViT) has only one convolution, the first. It cuts the picture into patches and treats them
-# as a sentence of *tokens*. In every block each token asks all the others, and takes a mixture of their answers. The
-# shares of that mixture are the **attention**, and with ours you can read them.
+# as a sentence of *tokens*. In every block each token asks all tokens, and takes a mixture of their answers. The shares
+# of that mixture are the **attention**, and with ours you can read them. (A block does this several times side by side,
+# in *heads*; ours has four.)
 
 # %%
 from dl_course.explain import attention_maps
@@ -1233,8 +1237,8 @@ torchsummary.summary(Again(), (3,), device="cpu")
 print("The truth:", count(Again()))
 
 # %% [markdown]
-# It counted the reused layer at every call. It fails in other ways on LSTMs, on transformers, and on networks that
-# return dictionaries. The course's own `summary` counts each parameter once, and the work at each call.
+# It counted the reused layer at every call. It fails in other ways on recurrent networks, on transformers, and on
+# networks that return dictionaries. The course's own `summary` counts each parameter once, and the work at each call.
 
 # %%
 from dl_course.models import summary
@@ -1255,7 +1259,7 @@ ask("03-where-parameters")
 # %% [markdown]
 # Where are they in a ResNet-18?
 
-# %% alt="Three bars for each layer of ResNet-18: most parameters are in layer4, the work is spread over layer1 to layer4, and most of the memory is in conv1 and layer1"
+# %% alt="Three bars for each layer of ResNet-18: most parameters are in layer4, the work is spread over layer1 to layer4, and layer1 takes the most memory"
 table = summary(resnet18(), (3, 224, 224), depth=1)
 costs = pd.DataFrame(table)[["parameters", "macs", "bytes"]].astype(float)
 layers = ["conv1", "layer1", "layer2", "layer3", "layer4", "fc"]
@@ -1354,16 +1358,18 @@ _ = plots.image_grid(pictures[worst], titles, columns=4)
 
 # %% [markdown]
 # Would you have known them all? Look at what lies close to the shapes. Always look at the mistakes: they say what the
-# accuracy can't. Chapter 04 explains every line of the training, and chapter 05b asks *where a network looks*.
+# accuracy can't. Chapter 04 explains how such a network is trained, and chapter 05b asks *where it looks*.
 
 # %% [markdown]
 # ## Summary
 #
 # - Two wishes, *the same everywhere* and *only nearby*, turn a linear layer into a convolution.
-# - Convolutions are equivariant up to stride and padding; it is the mean at the end that makes a CNN (nearly) invariant to shifts.
+# - Convolutions are equivariant up to stride and padding; it is the mean at the end that makes a CNN (nearly) invariant
+#   to shifts.
 # - A network is a class: layers in `__init__`, the way through them in `forward`.
 # - Output size: room // stride + 1. Receptive field: every kernel adds (kernel − 1) jumps; strides multiply the jump.
-# - Norms and Kaiming initialisation keep the signal's size, shortcuts keep the gradient's: together they make depth pay.
+# - Norms and Kaiming initialisation keep the signal's size, shortcuts keep the gradient's: together they make depth
+#   pay.
 # - Parameters, work and memory are three different costs, and sit in different places.
 # - Published weights fit where names and shapes are the published ones.
 #

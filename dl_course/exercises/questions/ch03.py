@@ -114,7 +114,7 @@ QUESTIONS = (
     Choice(
         "03-deeper-plain",
         "A plain stack of 2 blocks is compared with a plain stack of 8. What do you expect of the deeper "
-        "one, after five epochs?",
+        "one, after three epochs?",
         "It is worse, in training too.",
         "What is hard here is to train it at all. That was what people found before 2015, and what residual "
         "blocks are for.",
