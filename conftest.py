@@ -7,6 +7,7 @@ import pytest
 
 os.environ["DL_COURSE_OFFLINE"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles torch anew
+os.environ["DL_COURSE_LANGUAGE"] = "en"  # whatever the system speaks
 os.environ["PYTHONHASHSEED"] = "0"  # for the kernels and processes that tests start
 os.environ["DL_COURSE_HOME"] = tempfile.mkdtemp(prefix="dl_course_test_")
 

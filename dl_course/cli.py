@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "--no-execute", action="store_true", help="keep stored outputs of unchanged cells, run nothing"
     )
     sub.add_argument("--solved", metavar="DIR", type=Path, help="write the solved notebooks to DIR instead")
-    sub = verb(translate, "Show how far a translation of the chapters is; bring it up to date, check it.")
-    sub.add_argument("names", nargs="*", metavar="NAME", help="chapters, such as 01 or 01_setup; else all")
+    sub = verb(translate, "Show how far a translation is; bring it up to date, check it, look at it.")
+    sub.add_argument("names", nargs="*", metavar="NAME", help="01 or 01_setup, README, dl_course; else all")
     sub.add_argument("--language", metavar="CODE", default="zh_CN", help="zh_CN")
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--update", action="store_true", help="add new messages, mark changed ones as fuzzy")

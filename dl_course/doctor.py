@@ -19,6 +19,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from dl_course.files import data_root
+from dl_course.language import say
 
 SIGNS = {"ok": "✓", "note": "·", "problem": "✗"}
 NEEDED_GIB = 4
@@ -50,22 +51,22 @@ class Health:
         return json.dumps({"healthy": self.healthy, "items": [asdict(item) for item in self.items]}, indent=1)
 
     def __repr__(self) -> str:
-        width = max(len(item.name) for item in self.items)
+        width = max(len(say(item.name)) for item in self.items)
         rows = []
         for item in self.items:
-            rows.append(f"{SIGNS[item.status]} {item.name:<{width}}  {item.found}")
-            rows += [f"  {'':<{width}}  fix: {item.fix}"] if item.fix else []
-        return "\n".join(
-            [*rows, "everything needed is here" if self.healthy else "something needed is missing: see above"]
-        )
+            rows.append(f"{SIGNS[item.status]} {say(item.name):<{width}}  {say(item.found)}")
+            rows += [f"  {'':<{width}}  {say('fix')}: {say(item.fix)}"] if item.fix else []
+        end = "everything needed is here" if self.healthy else "something needed is missing: see above"
+        return "\n".join([*rows, say(end)])
 
     def _repr_html_(self) -> str:
-        cells = ((SIGNS[i.status], i.name, i.found, i.fix) for i in self.items)
+        cells = ((SIGNS[i.status], say(i.name), say(i.found), say(i.fix)) for i in self.items)
         rows = (
             "".join(f'<td style="text-align:left">{html.escape(text)}</td>' for text in row) for row in cells
         )
         head = "".join(
-            f'<th style="text-align:left">{title}</th>' for title in ("", "looked at", "found", "fix")
+            f'<th style="text-align:left">{say(title) if title else ""}</th>'
+            for title in ("", "looked at", "found", "fix")
         )
         return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 

@@ -119,7 +119,7 @@ def environment() -> dict[str, str]:
     files for itself: three times as long as importing them.
     """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"OMP_NUM_THREADS": "1"}
+    return kept | {"OMP_NUM_THREADS": "1", "DL_COURSE_LANGUAGE": "en"}
 
 
 def run(part: Part) -> Ran:

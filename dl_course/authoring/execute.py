@@ -21,7 +21,7 @@ def execute(notebook: Notebook, root: Path, timeout: int = 300) -> Notebook:
     """Run the notebook in an empty folder, offline, without progress; keep outputs fit to commit."""
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"DL_COURSE_HOME": folder, "TMPDIR": folder}
-        env |= {"DL_COURSE_OFFLINE": "1", "PYTHONHASHSEED": "0"}
+        env |= {"DL_COURSE_OFFLINE": "1", "PYTHONHASHSEED": "0", "DL_COURSE_LANGUAGE": "en"}
         where = {"metadata": {"path": folder}}
         client = NotebookClient(notebook, timeout=timeout, resources=where, kernel_name="python3")
         client.store_widget_state = client.record_timing = False

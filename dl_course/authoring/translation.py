@@ -54,7 +54,8 @@ def read_po(path: Path) -> polib.POFile:
     if not path.exists():
         po = polib.POFile(wrapwidth=100)
         kind = "text/plain; charset=UTF-8"
-        po.metadata = {"Language": path.parent.name, "Content-Type": kind, "X-State": DRAFT}
+        language = path.parts[-3] if path.parent.name == "LC_MESSAGES" else path.parent.name
+        po.metadata = {"Language": language, "Content-Type": kind, "X-State": DRAFT}
         return po
     try:
         return polib.pofile(str(path), wrapwidth=100)
@@ -96,7 +97,7 @@ def updated(old: polib.POFile, wanted: Sequence[Message]) -> polib.POFile:
     texts = {each.text for each in wanted}
     gone = {text: e for text, e in by_text.items() if text not in texts}
     for each in wanted:
-        entry = polib.POEntry(msgctxt=each.context, msgid=each.text, comment=each.kind)
+        entry = polib.POEntry(msgctxt=each.context or None, msgid=each.text, comment=each.kind)
         known = exact.get((each.context, each.text))
         if known is None or not known.msgstr:
             known = by_text.get(each.text, known)

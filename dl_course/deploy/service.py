@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import TypedDict
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dl_course.deploy.served import RAW, Limits, Refused, ServedModel
+from dl_course.language import ENGLISH, chosen, say_page
 
 DRAIN_S = 0.5  # how long, once it is to stop, open connections may ask once more
 LOG = logging.getLogger("dl_course.service")
@@ -264,9 +265,12 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
-async def _page(request: Request) -> FileResponse:
+async def _page(request: Request) -> Response:
     page = Path(__file__).with_name(PAGES[request.url.path])
-    return FileResponse(page, headers={"Content-Security-Policy": OWN_ALONE})
+    own = {"Content-Security-Policy": OWN_ALONE}
+    if chosen() == ENGLISH:
+        return FileResponse(page, headers=own)
+    return HTMLResponse(say_page(page.read_text(encoding="utf-8")), headers=own)
 
 
 def _later(reason: str) -> HTTPException:

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 from dl_course.exercises.progress_file import progress
 from dl_course.exercises.questions import Choice, Question, find_question
 from dl_course.exercises.results import Box, framed, shown
+from dl_course.language import say
 
 _HERE = object()
 
@@ -47,7 +48,7 @@ class Asked(widgets.VBox):
         self.explanation = widgets.HTML()
         self.status = widgets.Label()
         before = progress.answer_to(question.id)
-        self.status.value = f"Your last answer: {before}" if before else ""
+        self.status.value = say(f"Your last answer: {before}") if before else ""
         self.entries = widgets.VBox(self._rows())
         super().__init__([widgets.HTML(_words(question.text)), self.entries, self.status, self.explanation])
         for part in ("entries", "explanation", "status"):
@@ -56,15 +57,15 @@ class Asked(widgets.VBox):
     def _rows(self) -> list[widgets.HBox]:
         # Not RadioButtons: JupyterLab takes the arrow keys for itself, and only the first could be chosen.
         if not isinstance(self.question, Choice):
-            line = widgets.Text(placeholder=self.question.accepts, continuous_update=False)
+            line = widgets.Text(placeholder=say(self.question.accepts), continuous_update=False)
             line.observe(lambda change: self.answer(change.new), "value")
             line.layout.width = "30em"
-            button = widgets.Button(description="Answer", layout={"width": "auto"})
+            button = widgets.Button(description=say("Answer"), layout={"width": "auto"})
             button.on_click(lambda _: self.answer(line.value))
             return [widgets.HBox([line, button])]
         rows = []
         for letter, choice in self.question.options.items():
-            button = widgets.Button(description=letter, tooltip=choice, layout={"width": "3em"})
+            button = widgets.Button(description=letter, tooltip=say(choice), layout={"width": "3em"})
             button.on_click(lambda pressed: self.answer(pressed.description))
             rows.append(widgets.HBox([button, widgets.HTML(_words(choice))]))
         return rows
@@ -89,8 +90,9 @@ class Asked(widgets.VBox):
 
     def __repr__(self) -> str:
         options = self.question.options if isinstance(self.question, Choice) else {}
-        choices = "".join(f"\n  {letter}  {text}" for letter, text in options.items())
-        return f"{self.question.text}{choices}\nTo answer: ask('{self.question.id}', answer)"
+        choices = "".join(f"\n  {letter}  {say(text)}" for letter, text in options.items())
+        how = say(f"To answer: ask('{self.question.id}', answer)")
+        return f"{say(self.question.text)}{choices}\n{how}"
 
 
 def card(question: Question) -> str:
@@ -100,7 +102,8 @@ def card(question: Question) -> str:
     else:
         folded = {"Show the answer": f"{shown(question.answer)}. {question.why}"}
     sides = {
-        choice: f"{'✗' if choice in question.mistakes else '✓'} {words}" for choice, words in folded.items()
+        choice: f"{'✗' if choice in question.mistakes else '✓'} {say(words)}"
+        for choice, words in folded.items()
     }
     rows = [
         f"<details><summary>{_words(choice)}</summary><p>{_words(words)}</p></details>"
@@ -110,5 +113,5 @@ def card(question: Question) -> str:
 
 
 def _words(text: str) -> str:
-    """Return words as HTML, with `code` set as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    """Return words as HTML in the reader's language, with `code` set as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(say(text)))

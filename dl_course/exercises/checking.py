@@ -14,6 +14,7 @@ from dl_course.exercises.probes.tools import answer_outputs
 from dl_course.exercises.progress_file import progress
 from dl_course.exercises.results import Box, Result, first_differing, result, shown
 from dl_course.exercises.wire import dump, load
+from dl_course.language import say
 from dl_course.runtime import preserved_rng
 
 NOTEBOOK_SEED = 0
@@ -82,7 +83,9 @@ class Hint:
             "What the course's check says": repr(_checked(exercise, answer)),
             "The next hint, which I haven't seen: lead me towards it, don't quote it": next_hint,
         }
-        return Prompt("\n\n".join(f"{title}:\n{text}".lstrip(":\n") for title, text in parts.items() if text))
+        return Prompt(
+            "\n\n".join(f"{say(title)}:\n{say(text)}".lstrip(":\n") for title, text in parts.items() if text)
+        )
 
 
 class Prompt(str):

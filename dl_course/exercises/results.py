@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dl_course.language import say
+
+VALUES = ("came out", "expected", "it printed")
 Status = Literal["passed", "not yet", "not attempted"]
 
 SIGNS = {"passed": "✓", "not yet": "✗", "not attempted": "○", "note": "→"}
@@ -30,10 +33,15 @@ class Box:
     lines: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
-        width = max((len(label) for label, _ in self.lines), default=0)
-        indented = (text.replace("\n", "\n" + " " * (width + 4)) for _, text in self.lines)
-        rows = [f"  {label:<{width}}  {text}" for (label, _), text in zip(self.lines, indented, strict=True)]
-        return "\n".join([f"{SIGNS[self.kind]} {self.headline}", *rows])
+        lines = self._said()
+        width = max((len(label) for label, _ in lines), default=0)
+        indented = (text.replace("\n", "\n" + " " * (width + 4)) for _, text in lines)
+        rows = [f"  {label:<{width}}  {text}" for (label, _), text in zip(lines, indented, strict=True)]
+        return "\n".join([f"{SIGNS[self.kind]} {say(self.headline)}", *rows])
+
+    def _said(self) -> list[tuple[str, str]]:
+        """Return the lines in the reader's language; values and what was printed stay as they are."""
+        return [(say(label), text if label in VALUES else say(text)) for label, text in self.lines]
 
     def _repr_html_(self) -> str:
         plain = 'style="margin:0;background:none;white-space:pre-wrap"'
@@ -41,10 +49,10 @@ class Box:
         rows = "".join(
             f"<tr><td {left}><i>{html.escape(label)}</i></td>"
             f"<td {left}><pre {plain}>{html.escape(text)}</pre></td></tr>"
-            for label, text in self.lines
+            for label, text in self._said()
         )
         table = f'<table style="margin:.3em 0 0 1.2em;border:none">{rows}</table>' if rows else ""
-        return framed(f"<b>{SIGNS[self.kind]}</b> {html.escape(self.headline)}{table}", self.kind)
+        return framed(f"<b>{SIGNS[self.kind]}</b> {html.escape(say(self.headline))}{table}", self.kind)
 
 
 @dataclass(frozen=True, repr=False)

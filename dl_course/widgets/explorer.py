@@ -18,6 +18,7 @@ from torchvision.transforms.v2.functional import center_crop, resize, to_pil_ima
 
 from dl_course.data import Pictures
 from dl_course.images import read_image
+from dl_course.language import say
 from dl_course.registry import nearest
 from dl_course.widgets.views import VIEWS, Drawing, Inspection, data_url, draw_view
 
@@ -64,13 +65,15 @@ class LayerExplorer(widgets.VBox):
         names = self.names
         late = {"continuous_update": False}
         self.pictures = _buttons("picture", range(len(self.images)), "48px")
-        self.upload = widgets.FileUpload(description="your own", accept="image/*")
+        self.upload = widgets.FileUpload(description=say("your own"), accept="image/*")
         self.kind = _buttons("kind", [(f"all ({len(layers)})", ""), *kinds])
-        self.layer = widgets.SelectionSlider(description="layer", options=layers, layout={"width": "500px"})
-        self.search = widgets.Combobox(placeholder="find a layer by name", options=layers, **late)
-        self.view = _buttons("view", [(label, view) for view, (label, *_) in VIEWS.items()])
-        self.target = widgets.Combobox(description="class", options=names, placeholder="predicted", **late)
-        self.strength = widgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="overlay")
+        self.layer = widgets.SelectionSlider(options=layers, layout={"width": "500px"})
+        self.layer.description = say("layer")
+        self.search = widgets.Combobox(placeholder=say("find a layer by name"), options=layers, **late)
+        self.view = _buttons("view", [(say(label), view) for view, (label, *_) in VIEWS.items()])
+        self.target = widgets.Combobox(description=say("class"), options=names, **late)
+        self.target.placeholder = say("predicted")
+        self.strength = widgets.FloatSlider(0.5, min=0, max=1, step=0.05, description=say("overlay"))
         self.status = widgets.Label()
         self.image = widgets.Image(layout={"align_self": "flex-start"})
         self.sheet = widgets.HTML()
@@ -142,7 +145,7 @@ class LayerExplorer(widgets.VBox):
         self._say("; ".join([f"{layer}, picture {picture}: {words}", *(str(r.message) for r in remarks)]))
 
     def _say(self, words: str) -> None:
-        self.status.value = textwrap.shorten(words, 300, placeholder=" …")
+        self.status.value = textwrap.shorten(say(words), 300, placeholder=" …")
 
     def _kind_chosen(self, change: Any) -> None:
         with self.layer.hold_sync():  # else the front end keeps the old place, and sends it back
@@ -183,7 +186,7 @@ class LayerExplorer(widgets.VBox):
 
 
 def _buttons(description: str, options: Any, width: str = "auto") -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(description=description, options=options, style={"button_width": width})
+    return widgets.ToggleButtons(description=say(description), options=options, style={"button_width": width})
 
 
 def _checked(image: Tensor) -> Tensor:

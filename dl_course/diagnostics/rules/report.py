@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from dl_course.language import say, with_name
+
 SEVERITIES = ("error", "warning", "info")
 LEVELS = {"error": "error", "warning": "warning", "info": "note"}  # SARIF's words for them
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -30,8 +32,8 @@ class Finding:
 
     @property
     def head(self) -> str:
-        """Severity, name and place in one line."""
-        return f"{self.severity}: {self.fault}" + f" at {self.where}" * bool(self.where)
+        """Severity, name and place in one line, in the reader's language as all that shows a finding."""
+        return f"{say(self.severity)}: {with_name(self.fault)}" + f" at {self.where}" * bool(self.where)
 
     def result(self, path: str = "") -> dict[str, Any]:
         """Return it as a result of SARIF, at the file."""
@@ -42,9 +44,10 @@ class Finding:
         return {"ruleId": self.fault, "level": level, "message": {"text": text}, "locations": [place]}
 
     def __repr__(self) -> str:
+        found = say(self.evidence)
         if self.because:
-            return f"{self.head}, because of {self.because}: {self.evidence}"
-        return f"{self.head}\n    found: {self.evidence}\n    to do: {self.advice}"
+            return say(f"{self.head}, because of {self.because}: ") + found
+        return f"{self.head}\n    {say('found')}: {found}\n    {say('to do')}: {say(self.advice)}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,11 +125,12 @@ class Report:
         whys = dict.fromkeys(self.skipped.values())
         missed = [f"{', '.join(f for f in self.skipped if self.skipped[f] == why)}: {why}" for why in whys]
         found = [] if self.findings else ["nothing found"]
-        return [*found, *self.notes, *(f"not looked for: {each}" for each in missed)]
+        lines = [*found, *self.notes, *(f"not looked for: {each}" for each in missed)]
+        return [say(line) for line in lines]
 
     def __repr__(self) -> str:
         lines = [
-            f"{'    ' * depth}→ {each.head}: {each.evidence}" if depth else repr(each)
+            f"{'    ' * depth}→ {each.head}: {say(each.evidence)}" if depth else repr(each)
             for depth, each in self._tree()
         ]
         return "\n".join([*lines, *self._rest()])
@@ -134,10 +138,15 @@ class Report:
     def _repr_html_(self) -> str:
         rows = []
         for depth, each in self._tree():
-            cells = each.severity, each.where or "", each.evidence, "" if depth else each.advice
+            cells = (
+                say(each.severity),
+                each.where or "",
+                say(each.evidence),
+                "" if depth else say(each.advice),
+            )
             style = f' style="padding-left: {1.5 * depth}em"' if depth else ""
-            name = f"<td{style}>{'→ ' * bool(depth)}{escape(each.fault)}</td>"
+            name = f"<td{style}>{'→ ' * bool(depth)}{escape(with_name(each.fault))}</td>"
             rows.append(f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
-        heads = "".join(f"<th>{head}</th>" for head in ("fault", "severity", "where", "found", "to do"))
+        heads = "".join(f"<th>{say(head)}</th>" for head in ("fault", "severity", "where", "found", "to do"))
         table = f"<table><tr>{heads}</tr>{''.join(rows)}</table>" if rows else ""
         return table + "".join(f"<p>{escape(line)}</p>" for line in self._rest())
