@@ -61,13 +61,12 @@ class Source:
 def sources(root: Path, names: Sequence[str], language: str) -> list[Source]:
     """Return all, or those named ("01", "01_setup", "README"); ValueError for an unknown one."""
     chapters = sorted((root / "chapters").glob("*.ipynb"))
-    find: dict[str, Callable[[], list[Message]]] = {
-        path.stem: partial(_of_chapter, path) for path in chapters
-    } | {
-        name: partial(_of_document, root / f"{name}.md")
-        for name in DOCUMENTS
-        if (root / f"{name}.md").exists()
-    }
+    find: dict[str, Callable[[], list[Message]]] = {}
+    for chapter in chapters:
+        find[chapter.stem] = partial(_of_chapter, chapter)
+    for path in (root / f"{name}.md" for name in DOCUMENTS):
+        if path.exists():
+            find[path.stem] = partial(_of_document, path)
     every = {name: Source(name, path_of(root, language, name), how) for name, how in find.items()}
     if (root / PACKAGE).is_dir():
         every[PACKAGE] = Source(PACKAGE, catalogue_path(language), partial(sentences, root / PACKAGE))
