@@ -62,8 +62,10 @@ def of_a_chapter(path):  # its probes, checks and questions: lessons, written as
     return re.fullmatch(r"exercises/(probes|checks|questions)/ch\w+\.py", short(path))
 
 
-def test_the_package_but_for_the_chapters_own_checks_has_at_most_14000_statements():
-    assert statements(path for path in FILES if not of_a_chapter(path)) <= 14_000
+def test_the_package_but_for_the_chapters_own_checks_has_at_most_14300_statements():
+    assert (
+        statements(path for path in FILES if not of_a_chapter(path)) <= 14_300
+    )  # of which 500 are for a second language
 
 
 def test_what_is_assigned_together_is_one_thing_such_as_a_pair_and_seldom():

@@ -6,8 +6,10 @@ import json
 import os
 
 import joblib
+import nbformat
 import pytest
 
+from dl_course.authoring.translation import Catalogue, translated
 from dl_course.cli import main
 from dl_course.exercises.judging import Exercise
 from dl_course.grading import command, grade
@@ -110,6 +112,22 @@ def test_the_chapter_is_read_from_the_notebooks_names(hand_in):
     assert "momentum_step" in table.columns
     with pytest.raises(ValueError, match="no exercises in chapter '77'; there are chapters 01"):
         hand_in(options={"chapter": "77"})
+
+
+def test_a_notebook_in_chinese_is_graded_as_one_in_english(hand_in):
+    documented = 'def relu(x):\n    """Return x where it is positive."""\n    return np.maximum(x, 0)'
+    editions = {}
+    for name, answer in {"right": documented, "wrong": documented.replace("np.maximum(x, 0)", "x")}.items():
+        english = nbformat.reads(notebook(IMPORT, answer), 4)
+        for index, cell in enumerate(english.cells):
+            cell["id"] = f"code-{index}"
+        said = Catalogue({("", "Return x where it is positive."): "x 为正时返回 x。"})
+        chinese = translated(english, said, "zh_CN")
+        assert "x 为正时返回 x。" in chinese.cells[1].source
+        editions |= {f"{name}_en": nbformat.writes(english), f"{name}_zh": nbformat.writes(chinese)}
+    points = hand_in(**editions)["relu"]
+    assert points["right_en"] == points["right_zh"] == 1
+    assert points["wrong_en"] == points["wrong_zh"] < 1
 
 
 # what is given ----------------------------------------------------------------------------------------------
