@@ -2,8 +2,8 @@
 # # 04 · Training: how a network learns, and how you can tell
 #
 # Chapter 03 hid its training in ten lines. Here we open them up. Training is where most of the time goes, and where
-# most mistakes hide: hardly anything crashes. The numbers are only a little worse than they could be, and nobody tells
-# you. So for every step this chapter asks two questions: what does it do, and how would I notice that it's wrong?
+# most mistakes hide. Hardly any of them crashes; the numbers are only a little worse than they could be, and nothing
+# tells you. So for every step this chapter asks two questions: what does it do, and how would I notice that it's wrong?
 #
 # **You will be able to**
 # - look at data before a network does; read them from your own files, split, augment and load them reproducibly
@@ -49,7 +49,7 @@ describe(digits)
 # bytes from 0 to 255. There are about as many of each class, so accuracy means what it seems to mean. No picture occurs
 # twice. And there is nothing strange, which you shouldn't believe until you have looked.
 
-# %% alt="Thirty handwritten digits in three rows, each with its label above it, all upright and readable"
+# %% alt="Thirty handwritten digits in three rows, each with its label above it: all upright, most of them easy to read"
 from dl_course.plots import image_grid
 
 names = [digits.classes[label] for label in digits.labels[:30]]
@@ -233,11 +233,12 @@ except ValueError as error:
     print(str(error).replace(f"{folder}/", ""))
 
 # %% [markdown]
-# ## 4. Augmentation: more pictures from the same
+# ## 4. Augmentation: more from the same pictures
 #
 # A digit that is turned a little is still that digit, and for the network it is a new picture. **Augmentation** changes
 # each picture at random every time it is used. The course keeps *policies* by name; all are made of torchvision's
-# transforms. Look at each row, and ask yourself one question: *would a person still give it the same label?*
+# transforms (*trivial* is TrivialAugment: one random change of random strength). Look at each row, and ask yourself one
+# question: *would a person still give it the same label?*
 
 # %% alt="Five rows, one for each policy: a 6 and an arrow, each as it was and in three altered copies: turned, mirrored and shifted, partly blotted out, recoloured, and strongly distorted"
 from dl_course.data import TRANSFORMS
@@ -331,8 +332,8 @@ print(f"an epoch of slices is {ratio:.0f} times as fast as one of single picture
 # 5. let the optimizer move every parameter
 #
 # Which layers know a mode? Batch norm, as chapter 03 showed, and **dropout**. In training, dropout sets a random share
-# $p$ of its inputs to zero, so that no unit can rely on another. In evaluation it does nothing. So that the next layer
-# gets inputs of the same size in both modes, the survivors are multiplied by something in training. By what?
+# $p$ of its inputs to zero, so that no unit can rely on any other. In evaluation it does nothing. So that the next
+# layer gets inputs of the same size in both modes, the survivors are multiplied by something in training. By what?
 
 # %%
 ask("04-dropout-scale")
@@ -397,8 +398,8 @@ sns.despine()
 print(f"first step {losses[0]:.2f}, mean of the last twenty {np.mean(losses[-20:]):.2f}")
 
 # %% [markdown]
-# It starts not far from $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly. It jumps
-# a little because every step sees another batch. That is what a healthy training looks like.
+# It starts not far from $\ln 10 \approx 2.3$, the loss of guessing among ten classes, and falls quickly, then slowly.
+# It jumps a little because every step sees another batch. That is what a healthy training looks like.
 #
 # Why must gradients be cleared? Because `backward()` *adds* to what is there.
 
@@ -477,8 +478,8 @@ columns = ["pictures in the last", "mean of the means", "mean of all samples"]
 pd.DataFrame(rows, index=columns).T
 
 # %% [markdown]
-# The mean of the means changes with the batch size, wherever the last batch is smaller. The mean of all samples
-# doesn't: only that is the loss on the validation set.
+# The mean of the means depends on the batch size. It is off where the last batch is smaller, in some rows more than in
+# others. The mean of all samples stays the same: only that is the loss on the validation set.
 #
 # Third: without `torch.no_grad()`, PyTorch keeps every layer's output for a backward pass that never comes. Fourth: if
 # you switch to eval mode and forget to switch back, the next epoch runs without dropout. And fifth, the opposite:
@@ -489,7 +490,7 @@ pd.DataFrame(rows, index=columns).T
 frozen = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
 frozen[1].eval()  # on purpose
 was = frozen.training
-frozen.eval()  # … here one would evaluate …
+frozen.eval()  # … evaluate here …
 frozen.train(was)
 print("still frozen:", not frozen[1].training)
 
@@ -550,8 +551,8 @@ by_hand.round(3)
 # Before you train for an hour, train for a second. Take a single batch, and show it to the network again and again. It
 # must learn it by heart: the loss goes to zero. If it doesn't, something is broken, and more data won't fix it.
 #
-# Here are one healthy training and three faulty ones. In the first faulty one, the optimizer was made for another
-# network. In the second, the network ends in a softmax, as many first networks do, although `cross_entropy` applies one
+# Below are a healthy training and three faulty ones. In the first of these, the optimizer was made for another network.
+# In the second, the network ends in a softmax, as many first networks do, although `cross_entropy` applies one
 # already. In the third, the labels are shuffled anew at every step, as happens when pictures and labels are shuffled
 # separately.
 
@@ -649,8 +650,8 @@ DescentPlayground(surface="ravine", method="sgd", rate=0.15)
 # %% [markdown]
 # In the ravine, one direction is steep and the other flat. SGD can't take larger steps along the floor without being
 # thrown out by the walls. Momentum adds up the small, steady steps. Adagrad divides each parameter's step by the root
-# of the sum of all its squared gradients so far, RMSprop by the root of their running mean, so that steep and flat directions get
-# steps of similar size. Adam is RMSprop with momentum.
+# of the sum of all its squared gradients so far, RMSprop by the root of their running mean, so that steep and flat
+# directions get steps of similar size. Adam is RMSprop with momentum, and with a correction for its first steps.
 #
 # In practice, an optimizer is a name in a configuration, and so is a schedule (section 12). The next cell makes a
 # Trainer from such names; we use it for the rest of the chapter.
@@ -697,8 +698,9 @@ for group in new_trainer(decay=0.1).optimizer.param_groups:
 # %% [markdown]
 # ## 11. Which learning rate?
 #
-# No other number matters as much. So don't guess: measure. Start with a tiny rate, raise it at every step, and record
-# the loss. First nothing happens. Then it falls. Then it explodes. Where it falls *fastest*, the rate is good.
+# This is the number that deserves the most care. So don't guess: measure. Start with a tiny rate, raise it at every
+# step, and record the loss. First nothing happens. Then it falls. Then it explodes. Where it falls *fastest*, the rate
+# is good.
 
 # %% tags=["nbval-ignore-output"] alt="Loss over learning rate on a logarithmic axis: level, then falling, then rising steeply; grey points for single batches, a line for the smoothed loss, and a band around the suggestion"
 from dl_course.diagnostics import find_learning_rate
@@ -819,7 +821,7 @@ def rates_of(name, **options):
 # %%
 ask("04-plateau")
 
-# %% alt="Six small panels of learning rate over epochs: stairs, half a cosine, a drop after seven epochs, warm-up and cosine, your own alike, and one cycle up and down"
+# %% alt="Six small panels of learning rate over epochs: stairs, half a cosine, drops after seven and ten epochs, warm-up and cosine, your own alike, and one cycle up and down"
 panels = {"sharex": True, "sharey": True, "layout": "constrained"}
 figure, axes = plt.subplots(2, 3, figsize=(9, 4), **panels)
 names = ("step", "cosine", "plateau", "warmup-cosine", "yours", "one-cycle")
@@ -850,14 +852,14 @@ pd.DataFrame(rows, index=["mean val_loss", "lowest", "highest"]).T.round(2)
 
 # %% [markdown]
 # At a constant rate, the result depends on where the last noisy step happened to land, and on running averages of norms
-# that lag behind weights which still move fast. A falling rate lets both settle. Look at the ranges, too: where they
-# overlap, three seeds don't decide.
+# that lag behind weights which still move fast. A falling rate lets both settle. Look at the ranges, too. Cosine's lies
+# below that of the constant rate. One-cycle's overlaps with it, so three seeds don't decide between those two.
 
 # %% [markdown]
 # ## 13. Learned, or learned by heart?
 #
-# Now let's provoke the trouble that all of this is meant to prevent. We take the multi-layer perceptron of chapter 03,
-# which has more than a hundred thousand weights, and give it only a few pictures to learn from, forty times. The rest
+# Now let's provoke the trouble that all of this is meant to prevent. We take the MLP of chapter 03,
+# which has more than a hundred thousand weights, and give it only a few pictures to learn from, thirty times. The rest
 # of the training pictures serve to judge it.
 
 # %% tags=["nbval-ignore-output"] alt="Two panels over epochs: training loss goes to zero while validation loss falls and then rises slowly; training accuracy is perfect, validation accuracy lower"
@@ -873,7 +875,7 @@ def new_mlp(seed=0):
 
 small, rest = few_and_rest(0)
 val_loader = loader(rest, 400)
-plain = new_trainer(model=new_mlp(), batches=loader(small, 32, shuffle=True)).fit(40)
+plain = new_trainer(model=new_mlp(), batches=loader(small, 32, shuffle=True)).fit(30)
 print(f"{len(small)} pictures to learn from, {len(rest):,} to judge by")
 _ = plain.plot()
 
@@ -883,7 +885,7 @@ _ = plain.plot()
 # not the digits.
 #
 # The simplest remedy is to stop in time: when the validation loss hasn't improved for a while. Not at the first epoch
-# that is worse, because the curve is noisy. One waits for a few epochs, which is called *patience*.
+# that is worse, because the curve is noisy. You wait for a few more epochs; their number is called *patience*.
 #
 # **Exercise.** Write `EarlyStopping`. Its `update` is told a loss after every epoch, and says whether to stop. Only a
 # loss that is lower than the best by *more than* `min_delta` is progress, and becomes the new best.
@@ -938,8 +940,9 @@ for patience in (2, 5, 10):
 print(f"no stopping: {len(val_losses)} epochs, the best loss {val_losses.min():.3f}")
 
 # %% [markdown]
-# Little patience saves time, and may stop too soon. Much patience costs time. In either case keep the weights of the
-# *best* epoch, not of the last: the Trainer's checkpoints do, in section 19.
+# Here even a little patience finds the best epoch, and more only costs time. On a noisier curve, a little may stop too
+# soon. In either case keep the weights of the *best* epoch, not of the last: the Trainer's checkpoints do, in section
+# 19.
 #
 # The other remedies make learning by heart *hard*:
 #
@@ -948,20 +951,21 @@ print(f"no stopping: {len(val_losses)} epochs, the best loss {val_losses.min():.
 # - **augmentation** never shows the same picture twice
 # - **mixup** blends two pictures, and asks for both labels in the same proportions
 #
-# The last one sounds strange. Here is what the network sees, and what it is asked to answer.
+# The last one sounds strange. Here is what the network sees, and what it is asked to answer. (Where two pictures of the
+# same digit have met, one label is left.)
 
-# %% alt="Eight pictures in which two digits shine through each other; above each, two labels with their shares"
+# %% alt="Eight pictures in which two digits shine through each other; above each, its labels with their shares"
 batches = loader(small, 32, shuffle=True)
 mixed, shares = next(iter(training.mixup(batches, num_classes=10, alpha=1.0)))
 
 def words(share):
-    first, second = share.topk(2).indices.tolist()
-    return f"{first}: {share[first]:.0%}\n{second}: {share[second]:.0%}"
+    present = [digit for digit in share.topk(2).indices.tolist() if share[digit] > 0]
+    return "\n".join(f"{digit}: {share[digit]:.0%}" for digit in present)
 
 _ = image_grid(mixed[:8], [words(share) for share in shares[:8]], columns=8)
 
 # %% [markdown]
-# Now each of them, for the same forty epochs, with five seeds. Each seed draws its own few pictures, and every remedy
+# Now each of them, for the same thirty epochs, with five seeds. Each seed draws its own few pictures, and every remedy
 # gets the same ones, so that we can compare run by run. (`add_dropout` puts dropout behind every ReLU.)
 
 # %%
@@ -977,7 +981,7 @@ def remedied(remedy, seed):
         batches = training.mixup(batches, num_classes=10, alpha=0.4)
     trainer = new_trainer(model=model, batches=batches, decay=float(remedy == "weight decay"))
     trainer.val_loader = None
-    trainer.fit(40)
+    trainer.fit(30)
     return evaluate(model, on_device(loader(rest, 400)))
 
 # %% tags=["nbval-ignore-output"]
@@ -995,10 +999,11 @@ pd.DataFrame(rows, index=headings).T
 
 # %% [markdown]
 # Read the last two columns: the change against doing nothing, with a 95 % interval over the five seeds. Where an
-# interval contains 0, no effect is shown. In every row the mean *loss* falls, and for weight decay and mixup the whole
-# interval lies below 0: these networks are less sure of their mistakes. The *accuracy* is another matter: no remedy is
-# clearly shown to raise it here, and some may lower it. With other data and another network, expect another table. More
-# pictures are the remedy that helps nearly always.
+# interval contains 0, no effect is shown. In every row the mean *loss* falls, and in most of them the whole interval
+# lies below 0: these networks are less sure of their mistakes. The *accuracy* is another matter: its changes are small,
+# and at most one interval leaves 0 out, by a hair. (One in twenty 95 % intervals misses the truth by chance, so don't
+# build on that one.) With other data and another network, expect another table. More pictures are the remedy that helps
+# nearly always.
 #
 # And *test-time augmentation*? We average the answers to four altered copies of each picture, for a network that was
 # trained on such copies.
@@ -1009,7 +1014,7 @@ small.transform = wobble
 model = new_mlp()
 trainer = new_trainer(model=model, batches=loader(small, 32, shuffle=True))
 trainer.val_loader = None
-trainer.fit(40)
+trainer.fit(30)
 pictures, labels = rest.tensors()
 with torch.no_grad():
     copies = [torch.stack([wobble(each) for each in pictures]) for _ in range(4)]
@@ -1021,7 +1026,7 @@ for name, answer in means.items():
 
 # %% [markdown]
 # Altered copies are harder than the originals; averaging wins back most of that loss. Whether it wins more depends on
-# the task: for photographs and their mirror images it often does. Here, the plain pictures are the better question.
+# the task: for photographs and their mirror images it often does. Here, the plain pictures do at least as well.
 
 # %% [markdown]
 # ## 14. When one class is rare
@@ -1054,8 +1059,8 @@ names = [rare.classes[kind] for kind in rare.labels[firsts]]
 _ = image_grid(rare.images[firsts], names, columns=8)
 
 # %% [markdown]
-# The test set has equally many of each class. What accuracy would a network reach in *training* that has understood
-# nothing, and always says "circle"?
+# The test set has equally many of each class. What *training* accuracy would a network reach that has understood
+# nothing and always says "circle"?
 
 # %%
 share = (rare.labels == 0).float().mean().item()
@@ -1122,8 +1127,8 @@ print("γ = 0 is cross-entropy:", torch.allclose(plainly, focal_loss(logits, tru
 
 # %% [markdown]
 # Now all five, with the same number of steps. Recall is measured on the balanced test set: a hundred pictures of each
-# class, so chance in the choice of these pictures can move a recall by up to 10 points either way. Trust large
-# differences only.
+# class, so chance in the choice of these pictures can move a recall by up to 10 points either way, and each way gets a
+# single seed. Trust large differences only.
 
 # %% tags=["nbval-ignore-output"]
 shuffled, weights = loader(rare, 32, shuffle=True), training.class_weights(rare).float()
@@ -1175,7 +1180,7 @@ sns.despine()
 # Look at the last bar of each group. Done plainly, the rarest class hardly exists for the network. Weighting and
 # balanced drawing bring it back, and pay for it with some of the commonest. Undersampling does, too, although it has
 # thrown most of the pictures away; with more classes and finer differences that would hurt. And focal loss is no cure
-# for *this*: it was made for huge numbers of easy background samples, not for classes of which there are few. One can
+# for *this*: it was made for huge numbers of easy background samples, not for classes of which there are few. You can
 # combine it with class weights, as its inventors did.
 
 # %% [markdown]
@@ -1308,8 +1313,8 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 pd.DataFrame(rows, index=["largest", "step after 1", "1 + 0.001", "0.00000001 becomes"]).T
 
 # %% [markdown]
-# `float16` is fine-grained but has a short range: a tiny gradient becomes 0. So one multiplies the loss by a large
-# number first, and divides the gradients by it later; torch's `GradScaler` does that, and the Trainer uses it for
+# `float16` is fine-grained but has a short range: a tiny gradient becomes 0. So the loss is multiplied by a large
+# number first, and the gradients are divided by it later; torch's `GradScaler` does that, and the Trainer uses it for
 # `precision="fp16"`. `bfloat16` has the range of `float32` but is coarse: 1 + 0.001 is 1. A weight stored that way
 # would never move by small steps.
 #
@@ -1424,9 +1429,9 @@ print("the same to the last bit:", same)
 print("files:", sorted(file.name for file in (folder / "stopped").iterdir()))
 
 # %% [markdown]
-# To the last bit. `best.pt` holds the epoch with the lowest validation loss; that is the one to use. And all of these
-# files hold only tensors and numbers. That matters: an ordinary pickle can run any code when it is opened, so never
-# load one from a stranger.
+# To the last bit. `best.pt` holds the epoch with the lowest validation loss; that is the one to use. And the
+# checkpoints hold only tensors and plain values. That matters: an ordinary pickle can run any code when it is opened,
+# so never load one from a stranger.
 
 # %%
 best = training.load(folder / "through" / "best.pt")
@@ -1484,10 +1489,12 @@ shutil.rmtree(folder)
 #
 # - Look at the data first: sizes, ranges, balance, copies. Split once, stratified, and write it down.
 # - A data set has `__len__` and `__getitem__`; a loader adds order, batches and workers.
-# - A step is: mode, forward, loss, zero_grad, backward, step. An evaluation needs eval mode, no gradients, sums over samples, and gives every mode back.
+# - A step is: mode, forward, loss, zero_grad, backward, step. An evaluation needs eval mode, no gradients, sums over
+#   samples, and gives every mode back.
 # - One batch learned by heart is the first test of any network.
 # - Find the learning rate by measuring, warm it up, and let it fall.
-# - Overfitting is the gap between the curves. Compare remedies over several seeds, with intervals, and keep the best epoch.
+# - Overfitting is the gap between the curves. Compare remedies over several seeds, with intervals, and keep the best
+#   epoch.
 # - For rare classes look at recall, and draw them as often as the others.
 # - Accumulation equals the big batch, except for batch norm. Clip all gradients by one factor.
 # - To resume exactly, save more than the weights.
@@ -1501,8 +1508,12 @@ progress("04")
 # ## Further reading
 #
 # - Karpathy: *A Recipe for Training Neural Networks*, 2019
-# - Smith: *Cyclical Learning Rates for Training Neural Networks*, 2017; Loshchilov, Hutter: *SGDR*, 2017, and *Decoupled Weight Decay Regularization*, 2019
+# - Smith: *Cyclical Learning Rates for Training Neural Networks*, 2017; Loshchilov, Hutter: *SGDR*, 2017, and
+#   *Decoupled Weight Decay Regularization*, 2019
 # - Srivastava et al.: *Dropout*, 2014. Zhang et al.: *mixup*, 2018. Müller, Hutter: *TrivialAugment*, 2021
-# - Lin et al.: *Focal Loss for Dense Object Detection*, 2017. Pascanu et al.: *On the difficulty of training recurrent neural networks*, 2013
-# - Micikevicius et al.: *Mixed Precision Training*, 2018. Chen et al.: *Training Deep Nets with Sublinear Memory Cost*, 2016
-# - *Dive into Deep Learning* (d2l.ai), chapters 3 and 12; Goodfellow, Bengio, Courville: *Deep Learning*, chapters 7 and 8
+# - Lin et al.: *Focal Loss for Dense Object Detection*, 2017. Pascanu et al.: *On the difficulty of training recurrent
+#   neural networks*, 2013
+# - Micikevicius et al.: *Mixed Precision Training*, 2018. Chen et al.: *Training Deep Nets with Sublinear Memory Cost*,
+#   2016
+# - *Dive into Deep Learning* (d2l.ai), chapters 3 and 12; Goodfellow, Bengio, Courville: *Deep Learning*, chapters 7
+#   and 8

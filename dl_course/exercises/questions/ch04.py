@@ -149,7 +149,7 @@ QUESTIONS = (
         {
             "with batch norm only": "Batch norm takes its statistics from the batch, and that has become "
             "smaller.",
-            "with both": "The gradients are added up rightly. But one of the norms looks at its batch in the "
+            "with both": "The gradients are added up correctly. But one of the norms looks at its batch in the "
             "forward pass.",
         },
     ),
