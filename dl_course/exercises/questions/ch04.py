@@ -149,8 +149,8 @@ QUESTIONS = (
         {
             "with batch norm only": "Batch norm takes its statistics from the batch, and that has become "
             "smaller.",
-            "with both": "The gradients are added up correctly. But one of the norms looks at its batch in the "
-            "forward pass.",
+            "with both": "The gradients are added up correctly. But one of the norms looks at its batch in "
+            "the forward pass.",
         },
     ),
 )
