@@ -172,3 +172,22 @@ def test_a_draft_can_be_looked_at_and_an_unknown_language_is_refused(root, capsy
     assert read(root / "seen" / "01_setup.ipynb").metadata["dl_course"] == {"language": "zh_CN"}
     assert main(["translate", "--language", "xx"]) == 1
     assert "there is no translation into 'xx'; there are: en, zh_CN" in capsys.readouterr().err
+
+
+def test_a_document_is_written_once_its_catalogue_is_complete_and_held_to_it(root):
+    (root / "README.md").write_text("# A title\n\nSome words\nof text.\n\n```sh\nmake lab\n```\n", "utf-8")
+    translate.update(root, ["README"], "zh_CN")
+    assert not (root / "README.zh-CN.md").exists()
+    path = path_of(root, "zh_CN", "README")
+    file = polib.pofile(str(path))
+    for entry in file:
+        entry.msgstr = f"「{entry.msgid}」"
+    file.metadata["X-State"] = "complete"
+    file.save()
+    translate.update(root, [], "zh_CN")
+    written = root / "README.zh-CN.md"
+    assert written.read_text("utf-8") == "# 「A title」\n\n「Some words of text.」\n\n```sh\nmake lab\n```\n"
+    assert translate.check(root, [], "zh_CN") == []
+    written.write_text("by hand", "utf-8")
+    (wrong,) = translate.check(root, [], "zh_CN")
+    assert "is not what its catalogue makes" in wrong
