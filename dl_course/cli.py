@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import logging
 import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dl_course.files import DataUnavailable
 from dl_course.language import chosen, named
@@ -112,7 +114,56 @@ def _parser() -> argparse.ArgumentParser:
     grading.add_argument("--memory", default="2G", help="most memory for a notebook (2G)")
     grading.add_argument("--manual", action="append", default=[], metavar="PART=POINTS", help="marked by you")
     grading.add_argument("--require-sandbox", action="store_true", help="refuse where it can't be enclosed")
+    for name, (kind, meaning) in _DESK.items():
+        grading.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=meaning)
+    for name, meaning in {
+        "exercises NAME": "those that count; else all",
+        "points NAME=N": "their worth",
+    }.items():
+        option, _, shown = name.partition(" ")
+        grading.add_argument(f"--{option}", nargs="+", default=[], metavar=shown, help=meaning)
+    _add_after_grading(verb)
     return parser
+
+
+def _add_after_grading(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    sub = verb(regrade, "Answer a regrade request: judge an answer again, or give its mark; keep the reason.")
+    sub.add_argument("student", help="as in grades.csv")
+    sub.add_argument("-o", dest="out", metavar="RESULTS", required=True, help="where grade put its results")
+    sub.add_argument("--exercise", required=True, metavar="NAME", help="which answer")
+    sub.add_argument("--because", required=True, metavar="TEXT", help="the reason, for the student to read")
+    sub.add_argument(
+        "--points", type=float, metavar="N", help="the new mark, by hand; else it's judged again"
+    )
+    sub = verb(similar, "List pairs of answers that read alike, to look at: no verdict.")
+    sub.add_argument("submissions", metavar="SUBMISSIONS", type=Path, help="as for grade")
+    sub.add_argument(
+        "-o", dest="out", metavar="FILE", type=Path, required=True, help="a page, such as alike.html"
+    )
+    sub.add_argument("--chapter", help="its number, such as 04; else as the notebooks are named")
+    sub.add_argument("--private", metavar="DIR", type=Path, help="your own checks and probes, as for grade")
+    sub.add_argument("--share", type=float, default=0.6, help="of the shorter answer that both have (0.6)")
+    sub = verb(certificate, "Sign a statement of what a student's answers passed, or make the key for it.")
+    sub.add_argument("result", nargs="?", type=Path, metavar="RESULT", help="RESULTS/results/STUDENT.json")
+    sub.add_argument("--sign", metavar="KEY", type=Path, help="your private key")
+    sub.add_argument("--issuer", default="", metavar="TEXT", help="who signs: the course, the school")
+    sub.add_argument("-o", dest="out", metavar="FILE", type=Path, help="where to write it; else it's printed")
+    sub.add_argument("--new-key", metavar="FILE", type=Path, help="make a key pair: FILE and FILE.pub")
+    sub = verb(verify, "Say whether a signed statement is genuine; needs no network.")
+    sub.add_argument("file", metavar="FILE", type=Path, help="the statement")
+    sub.add_argument("--key", metavar="PUB", type=Path, required=True, help="the issuer's public key")
+
+
+_DESK: dict[str, tuple[Callable[[str], Any], str]] = {
+    "due": (str, "when it was due: '2026-11-29 23:59'"),
+    "late": (float, "percent of the points for each late day begun (10)"),
+    "grace": (float, "minutes that cost nothing (0)"),
+    "late-most": (float, "percent that lateness can cost (100)"),
+    "extensions": (str, "a CSV of student and due: other times for some"),
+    "times": (str, "a CSV of student and time: when they handed in, if the files don't say"),
+    "format": (str, "canvas or moodle: write marks and feedback in its form, too"),
+    "assignment": (str, "the assignment's name there"),
+}
 
 
 _GRADING = {
@@ -281,12 +332,68 @@ def serve(options: argparse.Namespace) -> int:
 
 def grade(options: argparse.Namespace) -> int:
     """Judge a folder of submissions and print the grades; what isolates them is said first, on stderr."""
+    from dl_course.authoring.release import parsed_points
     from dl_course.grading.command import grade as judge
+    from dl_course.grading.desk import Desk
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    manual = {part: float(points) for part, _, points in (each.rpartition("=") for each in options.manual)}
-    rest = {name: value for name, value in vars(options).items() if name not in ("verb", "extra", "manual")}
-    print(judge(**rest, manual=manual).to_string())
+    given = {name: value for name, value in vars(options).items() if name not in ("verb", "extra")}
+    manual = parsed_points(given.pop("manual"))
+    points = parsed_points(given.pop("points"))
+    desk = {name.replace("-", "_"): given.pop(name.replace("-", "_"), None) for name in _DESK}
+    set_by_hand = {name: value for name, value in desk.items() if value is not None}
+    made = Desk(only=given.pop("exercises"), points=points, **set_by_hand)
+    print(judge(**given, manual=manual, desk=made).to_string())
+    return 0
+
+
+def regrade(options: argparse.Namespace) -> int:
+    """Answer a regrade request and print the grades."""
+    from dl_course.grading.regrade import regrade as answer
+
+    how = {"exercise": options.exercise, "because": options.because, "points": options.points}
+    print(answer(options.student, options.out, **how).to_string())
+    return 0
+
+
+def similar(options: argparse.Namespace) -> int:
+    """Write the page of answers that read alike; say who couldn't be compared."""
+    from dl_course.grading.similarity import compare
+
+    pairs, unread = compare(options.submissions, options.out, options.chapter, options.private, options.share)
+    print(f"{pairs} pairs to look at: {options.out}")
+    for student, why in unread.items():
+        print(f"not compared: {student}: {why}", file=sys.stderr)
+    return 0
+
+
+def certificate(options: argparse.Namespace) -> int:
+    """Make a key pair, or sign a statement."""
+    from dl_course.grading.certificate import certificate as signed
+    from dl_course.grading.certificate import keys
+
+    if options.new_key:
+        print(f"keep {options.new_key} to yourself; give away {keys(options.new_key)}")
+        return 0
+    if not (options.result and options.sign):
+        raise ValueError("a statement needs a RESULT and --sign KEY; --new-key FILE makes a key")
+    result = json.loads(options.result.read_text("utf-8"))
+    text = json.dumps(signed(result, options.sign, options.issuer), indent=1, ensure_ascii=False)
+    if options.out:
+        options.out.write_text(f"{text}\n", "utf-8")
+    print(options.out or text)
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Print what a genuine statement says; ValueError where it isn't."""
+    from dl_course.grading.certificate import verify as verified
+
+    said = verified(options.file.read_text("utf-8"), options.key)
+    points = f"{said['points']:g} of {said['of']:g} points"
+    print(f"genuine: {said['student']}, chapter {said['chapter']}: {points}")
+    print(f"passed: {', '.join(said['passed']) or 'nothing'}")
+    print(f"signed by {said['issuer'] or 'somebody without a name'}, {said['date']}\n{said['attests']}")
     return 0
 
 

@@ -11,6 +11,8 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,18 @@ import pandas as pd
 
 from dl_course.exercises.checks import add_private, all_exercises
 from dl_course.exercises.judging import Exercise
+from dl_course.grading import lms, sandbox
 from dl_course.grading import results as store
-from dl_course.grading import sandbox
+from dl_course.grading.analytics import first_passes
 from dl_course.grading.cage import Cage
+from dl_course.grading.desk import (
+    Desk,
+    hand_back,
+    opened,
+    read_decisions,
+    with_decisions,
+    with_lateness,
+)  # fmt: skip
 from dl_course.grading.feedback import class_page, student_page
 from dl_course.grading.judge import grade_submission, ungraded
 from dl_course.grading.names import file_name, identity, printable
@@ -36,28 +47,63 @@ def grade(
     submissions: str | Path, out: str | Path, *, chapter: str | None = None, seed: str | int | None = None,
     jobs: int = 1, timeout: float = 60.0, memory: str = "2G", private: str | Path | None = None,
     roster: str | Path | None = None, manual: Mapping[str, float] | None = None, dask: str | None = None,
-    require_sandbox: bool = False,
+    require_sandbox: bool = False, desk: Desk | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Judge every submission; write results/, feedback/, grades.csv and overview.html; return the grades.
 
-    submissions: a folder, an entry for each student: a notebook, or a folder with it and saved files ·
-    chapter: "04"; None: as the notebooks are named · seed: secret, what the hidden inputs are made from;
-    None: drawn once, kept in out/seed.txt · timeout: seconds for a notebook · memory: most for a worker
-    ("2G") · private: a folder with your own checks/chNN.py and probes/chNN.py · roster: a CSV of all
-    students · manual: parts that you mark yourself, by their points; out/manual.csv is the sheet ·
-    dask: the address of a Dask scheduler · require_sandbox: OSError where workers can't be enclosed.
+    submissions: a folder, an entry for each student: a notebook, or a folder with it and saved files; or the
+    ZIP that Canvas, Moodle or Google Classroom hands out · chapter: "04"; None: as the notebooks are named ·
+    seed: secret, what the hidden inputs are made from; None: drawn once, kept in out/seed.txt · timeout:
+    seconds for a notebook · memory: most for a worker ("2G") · private: a folder with your own
+    checks/chNN.py and probes/chNN.py · roster: a CSV of all students · manual: parts that you mark yourself,
+    by their points; out/manual.csv is the sheet · dask: the address of a Dask scheduler · require_sandbox:
+    OSError where workers can't be enclosed · desk: which exercises count, their points, late work, a
+    platform's form.
     What is done already is not done again, as long as files, checks and seed are the same.
     """
-    found = find_submissions(Path(submissions))
+    desk = desk or Desk()
+    late = desk.rule()
+    times = desk.handed_in()
     out = Path(out)
+    settings: dict[str, Any] = {
+        "submissions": str(submissions), "chapter": chapter, "seed": seed, "jobs": jobs, "timeout": timeout,
+        "memory": memory, "private": private and str(private), "roster": roster and str(roster),
+        "manual": dict(manual or {}), "dask": dask, "require_sandbox": require_sandbox,
+    }  # fmt: skip
+    with opened(Path(submissions)) as (folder, _, known):
+        found = find_submissions(folder)
+        whose = {each.student: known[each.path.name] for each in found if each.path.name in known}
+        if desk.format:
+            lms.marks_for(desk.format, [{"student": name, **_NO_MARK} for name in whose], whose, "")
+        results = _judge_all(found, out, desk, **settings)
+        if late:
+            results = with_lateness(results, found, known, late, times)
+        passes = first_passes(found, results[0]["chapter"]) if results else {}
+    for result in results:
+        who = whose.get(result["student"])
+        result["note"] = "; ".join(filter(None, [result["note"], *(who.problems if who else ())]))
+    store.write_whole(out / "settings.json", json.dumps(settings | {"desk": asdict(desk)}, indent=1))
+    os.chmod(out / "settings.json", 0o600)  # the seed may stand in it
+    return _write(with_decisions(results, read_decisions(out)), out, found, manual or {}, whose, desk, passes)
+
+
+_NO_MARK = {"points": 0.0, "of": 0.0, "note": ""}
+
+
+def _judge_all(
+    found: Sequence[Submission], out: Path, desk: Desk, *, chapter: str | None, seed: str | int | None,
+    jobs: int, timeout: float, memory: str, private: str | None, roster: str | None, dask: str | None,
+    require_sandbox: bool, **_rest: Any,
+) -> list[store.Result]:  # fmt: skip
+    """Return the result of every submission, and of everyone in the roster who handed in nothing."""
     chapter = chapter or usual_chapter(found)
-    folder = Path(private).resolve() if private else None
-    exercises = chosen(chapter, folder)
+    checks = Path(private).resolve() if private else None
+    exercises = desk.exercises(chosen(chapter, checks))
     number = _number(str(seed) if seed is not None else _kept_seed(out / "seed.txt"))
-    files = {each.student: file_name(each.student) for each in found}
     named = store.read_roster(Path(roster)) if roster else []
-    settings = (chapter, folder, number, timeout, _bytes(memory), require_sandbox)
-    work = [(each, out / "results" / f"{files[each.student]}.json", *settings) for each in found]
+    worth = {each.name: each.points for each in exercises}
+    rules = (chapter, checks, worth, number, timeout, _bytes(memory), require_sandbox)
+    work = [(each, out / "results" / f"{file_name(each.student)}.json", *rules) for each in found]
     results = _in_parallel(work, jobs, dask)
     results += [
         ungraded(student, chapter, exercises, "nothing was handed in")
@@ -66,24 +112,25 @@ def grade(
     ]
     listed = {identity(each) for each in named}
     strangers = {each.student for each in found if roster and each.key not in listed}
-    results = [
-        _noted(each, "not in the roster") if each["student"] in strangers else each for each in results
-    ]
-    return _write(results, out, files, manual or {})
+    return [_noted(each, "not in the roster") if each["student"] in strangers else each for each in results]
 
 
 def _write(
-    results: list[store.Result], out: Path, files: Mapping[str, str], manual: Mapping[str, float]
-) -> pd.DataFrame:
+    results: list[store.Result], out: Path, found: Sequence[Submission], manual: Mapping[str, float],
+    whose: Mapping[str, lms.HandedIn], desk: Desk, passes: Mapping[str, Sequence[datetime]],
+) -> pd.DataFrame:  # fmt: skip
     students = [result["student"] for result in results]
     marks = store.manual_marks(out / "manual.csv", manual, students) if manual else {}
     table = store.grades(results, marks)
     table["of"] += sum(manual.values())
+    pages = {each.student: out / "feedback" / f"{file_name(each.student)}.html" for each in found}
     for result in results:
-        if result["student"] in files:
-            store.write_whole(out / "feedback" / f"{files[result['student']]}.html", student_page(result))
+        if result["student"] in pages:
+            store.write_whole(pages[result["student"]], student_page(result))
     store.write_whole(out / "grades.csv", store.table_as_csv(table))
-    store.write_whole(out / "overview.html", class_page(results))
+    store.write_whole(out / "overview.html", class_page(results, passes))
+    if desk.format:
+        hand_back(out, table, pages, whose, desk)
     return table
 
 
@@ -140,14 +187,14 @@ def _backend(dask: str | None) -> Iterator[None]:
 
 
 def _result(
-    submission: Submission, path: Path, chapter: str, private: Path | None, seed: int, timeout: float,
-    memory: int, require_sandbox: bool,
+    submission: Submission, path: Path, chapter: str, private: Path | None, worth: Mapping[str, float],
+    seed: int, timeout: float, memory: int, require_sandbox: bool,
 ) -> store.Result:  # fmt: skip
     """Judge one submission and store the result; return the stored one where it still holds.
 
     Whatever goes wrong here, also in our own code, is this student's row with a note; the run goes on.
     """
-    exercises = chosen(chapter, private)
+    exercises = Desk(tuple(worth), worth).exercises(chosen(chapter, private))
     with _one_at_a_time:
         try:
             mark = store.fingerprint(submission, chapter, exercises, seed)

@@ -169,7 +169,7 @@ class _Bounded:
 
 
 def marks_for(
-    platform: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, HandedIn], assignment: str
+    platform: str, rows: Sequence[Mapping[Any, Any]], known: Mapping[str, HandedIn], assignment: str
 ) -> str:
     """Return a CSV that the platform imports. rows: student, points, of, note · assignment: its name there.
 

@@ -78,11 +78,14 @@ def grades(results: Sequence[Result], manual: Mapping[str, Mapping[str, float]])
     for result in results:
         points = {name: mark["points"] for name, mark in result["exercises"].items()}
         parts = manual.get(result["student"], {})
-        notes = [result["note"], _changes(result), *_flags(result)]
+        notes = [result["note"], result.get("late_why", ""), _changes(result), *_flags(result)]
+        earned = sum([*points.values(), *(each for each in parts.values() if each == each)])
+        lost = {"late": -round(earned * result["late"], 2) or 0.0} if "late" in result else {}
         rows[result["student"]] = {
             **points,
             **parts,
-            "points": round(sum([*points.values(), *(each for each in parts.values() if each == each)]), 2),
+            **lost,
+            "points": round(earned + sum(lost.values()), 2),
             "of": result["of"],
             "note": "; ".join(note for note in notes if note),
         }  # fmt: skip

@@ -14,16 +14,22 @@ import inspect
 import textwrap
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from pathlib import Path
 
 from dl_course.exercises.judging import Exercise
+from dl_course.grading.command import chosen
+from dl_course.grading.desk import opened
+from dl_course.grading.feedback import page, safe
+from dl_course.grading.reading import read_answers
+from dl_course.grading.results import write_whole
+from dl_course.grading.submissions import find_submissions, usual_chapter
 
 RUN = 8  # tokens in a row that are hashed together
 WINDOW = 6  # hashes of which the least is kept: no run of RUN + WINDOW - 1 equal tokens goes unseen
-LEAST = 8  # fingerprints that two answers must share: fewer is what any two short answers do
+LEAST = 16  # fingerprints that two answers must share: fewer is what two short answers do
 SHARE = 0.6  # of the shorter answer's own fingerprints
 USUAL = 0.3  # what so many of a class have, with no fewer than five of them, is common knowledge
 
@@ -37,6 +43,24 @@ class Pair:
     share: float
     shared: int
     texts: tuple[str, str]
+
+
+def compare(
+    submissions: Path,
+    out: Path,
+    chapter: str | None = None,
+    private: Path | None = None,
+    share: float = SHARE,
+) -> tuple[int, dict[str, str]]:
+    """Write the page of answers that read alike; return how many pairs, and who wasn't compared and why."""
+    with opened(submissions) as (folder, _, _known):
+        found = find_submissions(folder)
+        number = chapter or usual_chapter(found)
+        exercises = chosen(number, private)
+        answers, unread = read_answers(found, number, [each.name for each in exercises])
+    pairs = similar(answers, exercises, share)
+    write_whole(out, page("Answers that read alike", body(pairs)))
+    return len(pairs), unread
 
 
 def similar(
@@ -127,8 +151,8 @@ def _is_decoration(parent: ast.AST, child: ast.AST) -> bool:
     return child in (getattr(parent, "annotation", None), getattr(parent, "returns", None))
 
 
-def page(pairs: Sequence[Pair], safe: Callable[[Any], str]) -> str:
-    """Return the body of a page that shows both texts of each pair, side by side; safe: escapes a line."""
+def body(pairs: Sequence[Pair]) -> str:
+    """Return the HTML of a page that shows both texts of each pair."""
     if not pairs:
         return "<h1>Answers that read alike</h1><p>No two answers read alike.</p>"
     said = (
