@@ -63,7 +63,7 @@ def of_a_chapter(path):  # its probes, checks and questions: lessons, written as
 
 
 def test_the_package_but_for_the_chapters_own_checks_has_at_most_15300_statements():
-    """14,000, and of later work 500 for a second language, 800 for the instructor's desk and a safer judge."""
+    """14,000, and of later work 500 for a second language, 800 for the desk and a safer judge."""
     assert statements(path for path in FILES if not of_a_chapter(path)) <= 15_300
 
 
