@@ -3,7 +3,7 @@
 #
 # A program that is wrong stops and names a line. A network that is wrong carries on. It trains all night, puts out numbers
 # of the right shape, and is a little worse than it should be. No message tells you. In this chapter you learn to find
-# what is wrong by measuring instead of guessing. At the end, ten patients are waiting for you.
+# what is wrong by measuring instead of guessing. At the end, thirteen patients are waiting for you.
 #
 # **You will be able to**
 # - go through a checklist before you train, each step a few lines of code
@@ -608,28 +608,51 @@ checkup(model, loader, loss_fn, optimizer=optimizer)
 # | | are both prepared alike, and in which mode? | `train-val-mismatch`, `wrong-mode` | one transform; `model.eval()` |
 # | rare classes are never predicted | how often do they occur? | `class-imbalance` | weights, sampling |
 # | too good to be true | are pictures in both sets? | `train-val-leak`, a shortcut | split once, by origin; look at the maps |
+#
+# Some faults don't show in a curve at all: the network trains, only worse than it could. They come from forums and issue
+# threads, where people asked for help. The fourth column says in how many of the reports that we read each one occurred.
+#
+# | you notice | ask first | if so, it is | reports | remedy |
+# | --- | --- | --- | --- | --- |
+# | a sample's output depends on its batch | do the others' outputs move when one sample is replaced? | `samples-mixed` | 8 | `batch_first=True`; no softmax, sum or `view` over the batch axis |
+# | two evaluations of the same data differ | also with the same seed? No: | `random-in-eval` | 8 | `F.dropout(x, p, self.training)`, or `nn.Dropout` |
+# | | yes: | `stateful-evaluation` | 4 | a new hidden state for each batch |
+# | a regression answers with the mean | is the loss the same with the labels in another order? | `loss-broadcast` | 10 | outputs and labels of one shape: `squeeze(1)` |
+# | | can the last activation reach the labels? | `output-range` | 8 | no activation at the end |
+# | | are the labels far larger than one? | `labels-scale` | 3 | train on (y − mean) / std |
+# | the loss is almost zero at once | how many different labels are there? | `labels-constant` | 8 | no `ToTensor`, no `/ 255` on masks |
+# | some layers stay as they were | are they in `model.parameters()`? | `unregistered-parameters` | 8 | `nn.ModuleList` instead of a list |
+# | | is their gradient exactly zero? | `zero-gradient` | 8 | no softmax over an axis of length 1 |
+# | it stops learning in the first epoch | what is the rate at its end? | `schedule-too-fast` | 5 | `scheduler.step()` once an epoch |
+# | it learns very slowly, at any rate | how far does a step move the weights? | `step-too-small` | 6 | unscale, then clip, to a norm of about 1 |
+# | accumulating gradients changes nothing | what is left of the first micro-batch? | `accumulation-lost` | 3 | `zero_grad()` after `step()` only |
+# | each batch size needs another rate | what is the loss of the batch taken twice? | `loss-is-a-sum` | 4 | `reduction="mean"` |
+# | augmentation hardly helps | do two workers draw the same numbers? | `workers-alike` | 9 | torch's random numbers, or a seed for each worker |
+# | a language model is too good to be true | do early outputs move with late tokens? | `future-leak` | 8 | a causal mask |
 
 # %% [markdown]
 # ## 7. The clinic
 #
-# Ten networks are waiting outside, each with its owner's story. Nine are ill, and one of these has two faults at once. One
-# is perfectly healthy and only has a worried owner. They get harder from the first to the last.
+# Thirteen networks are waiting outside, each with its owner's story. Twelve are ill, and one of these has two faults at
+# once. One is perfectly healthy and only has a worried owner. The first ten get harder and harder. The last three have
+# faults from the second table above.
 
 # %%
 from dl_course.clinic import patient, second_opinion
 
-for number in range(1, 11):
+for number in range(1, 14):
     print(f"{number:>2}  {patient(number).story}")
 
 # %% [markdown]
 # A patient has all the parts of a training: `model`, `loss_fn`, `optimizer`, `train_loader`, `val_loader`, `train_step`,
 # `eval_step`, `epochs`. You can look at every part, try it and replace it. `patient(1)` gives you the first one afresh
-# whenever you want, so you can't do any harm. `history()` trains a copy and returns its curves. Here are all ten.
+# whenever you want, so you can't do any harm. `history()` trains a copy and returns its curves. Here are all of them.
 
-# %% alt="Ten panels of accuracies in training and validation over the epochs; some rise, most stay low, in some the two are far apart" tags=["nbval-ignore-output"]
-histories = {number: patient(number).history() for number in range(1, 11)}
-figure, axes = plt.subplots(2, 5, figsize=(12, 4.8), sharey=True, layout="constrained")
-for ax, (number, table) in zip(axes.flat, histories.items(), strict=True):
+# %% alt="Thirteen panels of accuracies in training and validation over the epochs; some rise, most stay low, in some the two are far apart" tags=["nbval-ignore-output"]
+histories = {number: patient(number).history() for number in range(1, 14)}
+figure, axes = plt.subplots(2, 7, figsize=(14, 4.6), sharey=True, layout="constrained")
+axes.flat[-1].set_axis_off()
+for ax, (number, table) in zip(axes.flat, histories.items(), strict=False):
     plots.learning_curves(table[["epoch", "train_accuracy", "val_accuracy"]], ax)
     ax.set(title=f"patient {number}", ylim=(0, 1.05), xlabel="", ylabel="")
     ax.get_legend().set_visible(number == 1)
@@ -651,7 +674,7 @@ print(histories[1][["epoch", "train_loss", "val_loss"]].round(4).to_string(index
 pd.DataFrame(rows).T
 
 # %% [markdown]
-# You know from chapter 05 what a healthy step looks like. So what is it, and which part would you change? The other nine
+# You know from chapter 05 what a healthy step looks like. So what is it, and which part would you change? The other twelve
 # are yours. Work in the order of the checklist, and use whatever chapters 05 to 05c have given you. Only leave the check-up
 # aside for now: if you ask it first, you won't learn to see.
 #
@@ -660,7 +683,7 @@ pd.DataFrame(rows).T
 # have implied.
 
 # %%
-diagnosis = dict.fromkeys(range(1, 11))
+diagnosis = dict.fromkeys(range(1, 14))
 # diagnosis[1] = "…"
 
 second_opinion(diagnosis)
@@ -708,6 +731,13 @@ def heal(patient):
     elif patient.number == 10:
         for part in (train, val):
             part.labels = part.labels.roll(-1)  # each picture had the label of the one before
+    elif patient.number == 11:
+        patient.model.rows.batch_first = True  # it took the pictures of a batch for the rows of one
+    elif patient.number == 12:  # each output met each label, (N, 1) - (N,)
+        patient.loss_fn = lambda outputs, labels: F.mse_loss(outputs.squeeze(1), labels.float())
+    elif patient.number == 13:
+        for part in (patient.model.relu1, patient.model.relu2):
+            part[1] = nn.Dropout(0.7)  # F.dropout, without the mode: on in evaluation, too
     return patient
     ### END SOLUTION
 
@@ -725,8 +755,8 @@ def reads(patient):
     patient.train()
     return (patient.predict(given[0]).argmax(1) == given[1]).float().mean().item()
 
-before = {number: reads(patient(number)) for number in range(1, 11)}
-after = {number: reads(heal(patient(number))) for number in range(1, 11)}
+before = {number: reads(patient(number)) for number in range(1, 14)}
+after = {number: reads(heal(patient(number))) for number in range(1, 14)}
 pd.DataFrame({"before": before, "after": after}).rename_axis("patient").map("{:.0%}".format)
 
 # %% [markdown]

@@ -23,7 +23,8 @@ class Patient:
     story: what the owner says · train_loader, val_loader: give (pictures, labels); their ``dataset`` is
     ``data.Pictures``, its ``transform`` prepares the pictures · loss_fn: of (logits, labels) ·
     train_step(model, batch, optimizer, loss_fn): makes an update, returns the logits ·
-    eval_step(model, batch): returns the logits · epochs: how long to train.
+    eval_step(model, batch): returns the logits · epochs: how long to train. Logits of a network with a single
+    output are what it takes the number for.
     """
 
     number: int
@@ -56,7 +57,7 @@ class Patient:
         transform = self.val_loader.dataset.transform or (lambda given: given)
         inputs = transform(pictures)
         unknown = torch.zeros(len(pictures), dtype=torch.long)
-        return self.eval_step(self.model, self._moved((inputs, unknown))).detach().cpu()
+        return _scores(self.eval_step(self.model, self._moved((inputs, unknown))).detach().cpu())
 
     def arguments(self) -> dict[str, Any]:
         """Return what ``diagnostics.checkup`` takes: ``checkup(**patient.arguments())``."""
@@ -91,7 +92,7 @@ class Patient:
         for inputs, labels in map(self._moved, loader):
             logits = step(self.model, (inputs, labels)).detach()
             loss += self.loss_fn(logits, labels).item() * len(labels)
-            right += int((logits.argmax(1) == labels).sum())
+            right += int((_scores(logits).argmax(1) == labels).sum())
             seen += len(labels)
         return {f"{name}_loss": loss / seen, f"{name}_accuracy": right / seen}
 
@@ -104,6 +105,12 @@ class Patient:
         held = self.train_loader.dataset
         lines = f"Patient {self.number}", self.story, f"{type(self.model).__name__}, {weights:,} parameters"
         return "\n".join([*lines, f"{held}, and {len(self.val_loader.dataset)} for validation"])
+
+
+def _scores(logits: Tensor) -> Tensor:
+    """Return them (N, classes); of a number a sample, how near each of the ten digits is."""
+    digits = torch.arange(10, device=logits.device)
+    return logits if logits.dim() > 1 and logits.shape[1] > 1 else -(logits.reshape(-1, 1) - digits).abs()
 
 
 def _settings(part: Any) -> str:

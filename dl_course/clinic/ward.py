@@ -1,9 +1,10 @@
-"""The ward: ten beds. Who reads on looks into the files of the house, and learns less."""
+"""The ward: thirteen beds. Who reads on looks into the files of the house, and learns less."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn, optim
 from torchvision.transforms import v2
 
@@ -17,7 +18,7 @@ BEDS: dict[int, tuple[str, Callable[[], Parts]]] = {}  # of each patient, the st
 
 
 def patient(number: int) -> Patient:
-    """Return a patient, 1 to 10, anew and always the same; ValueError for another number."""
+    """Return a patient, 1 to 13, anew and always the same; ValueError for another number."""
     if number not in BEDS:
         raise ValueError(f"no patient {number}; there are patients {min(BEDS)} to {max(BEDS)}")
     story, admit = BEDS[number]
@@ -163,3 +164,57 @@ def _() -> Parts:
     for part in (train, val):
         part.labels = part.labels.roll(1)
     return usual(model, adam(model, 4e-3), train=train, val=val, epochs=6)
+
+
+class Reader(nn.Module):
+    """Reads a picture as a page, row by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shrink = nn.AvgPool2d(2)
+        self.rows = nn.GRU(14, 48)
+        self.fc = nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, by what is known at the end of the page."""
+        return self.fc(self.rows(self.shrink(x).squeeze(1))[0][:, -1])
+
+
+@bed(11, "It reads from the first line to the last, as we do. In class it was the worst; alone, no better.")
+def _() -> Parts:
+    model = Reader()
+    return usual(model, adam(model, 5e-3), epochs=6)
+
+
+class SquaredError(nn.Module):
+    """Of numbers."""
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean of the squares."""
+        return (outputs - labels).square().mean()
+
+
+@bed(
+    12,
+    "It says not which digit it sees, but how large a number. 'On average', says the owner, 'it is right.'",
+)
+def _() -> Parts:
+    model = DigitNet(width=6)
+    model.fc = nn.Sequential(nn.Linear(216, 32), nn.ReLU(), nn.Linear(32, 1))  # type: ignore[assignment]
+    return usual(model, adam(model, 5e-3), loss_fn=SquaredError(), epochs=8)
+
+
+class Sparing(nn.Module):
+    """Does with less."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return part of the numbers."""
+        return F.dropout(x, 0.7)
+
+
+@bed(13, "'On some days it reads well, on others it doesn't', says the owner. Nobody touches it in between.")
+def _() -> Parts:
+    model = small()
+    model.relu1 = nn.Sequential(model.relu1, Sparing())  # type: ignore[assignment]
+    model.relu2 = nn.Sequential(model.relu2, Sparing())  # type: ignore[assignment]
+    return usual(model, adam(model, 3e-3), epochs=6)

@@ -16,17 +16,19 @@ from dl_course.runtime import preserved_rng
 
 
 def checkup(
-    model: nn.Module, train_loader: Any, loss_fn: Callable[[Any, Any], Any], *, optimizer: Any = None,
-    scheduler: Any = None, val_loader: Any = None, train_step: Callable[..., Any] | None = None,
-    eval_step: Callable[..., Any] | None = None, seed: int = 0,
+    model: nn.Module, train_loader: Any, loss_fn: Callable[[Any, Any], Any] | None = None, *,
+    optimizer: Any = None, scheduler: Any = None, val_loader: Any = None,
+    train_step: Callable[..., Any] | None = None, eval_step: Callable[..., Any] | None = None, seed: int = 0,
 ) -> Report:  # fmt: skip
     """Return what is wrong with a network, its data or its training, found on copies in a few seconds.
 
-    loss_fn(outputs, labels) · loaders: of (inputs, labels), inputs a tensor or several in a tuple, or of
-    (input, input, …, labels) · optimizer, scheduler: as training will use them, judged at the schedule's
-    highest rate · train_step(model, batch, optimizer): your own update, zero_grad() to step() ·
-    eval_step(model, batch): your evaluation of a batch, with the model as training leaves it · seed: of the
-    trials' random numbers.
+    loss_fn(outputs, labels); where there is none, the loss is that of ``model(**batch)``, of a
+    LightningModule's ``training_step``, or of train_step: a usual one is recognised, and report.notes says
+    which · loaders: of (inputs, labels), inputs a tensor or several in a tuple, of (input, input, …, labels),
+    or of dicts, handed over by name, with labels, label, targets, target or y among them · optimizer,
+    scheduler: as training will use them, judged at the schedule's highest rate; a LightningModule brings them
+    · train_step(model, batch, optimizer): your own update, zero_grad() to step() · eval_step(model, batch):
+    your evaluation of a batch, with the model as training leaves it · seed: of the trials' random numbers.
     What cannot be looked for, for want of an argument or as something raised, is in ``report.skipped``. The
     caller's model, optimizer, scheduler, loaders and random state stay as they were, and so does all that the
     steps and the loss can reach: closures, globals, attributes. An iterator is used up; what is printed or

@@ -358,14 +358,14 @@ def test_the_learning_rate_is_neither_too_high_nor_too_low(made, low, high):
 
 @pytest.mark.parametrize("alike, ill", [(1.4, False), (0.3, True)])
 def test_of_a_small_loss_a_jump_counts_where_one_answer_for_all_would_cost_less(alike, ill):
-    runs = {1.0: ([0.29, 1.27, 0.2], 0.29, 0.2, 0.05)}
+    runs = {1.0: ([0.29, 1.27] + [0.2] * 38, 0.29, 0.2, 0.05)}
     case = SimpleNamespace(alike=alike, trial=lambda rate: runs.get(rate, ([0.2] * 3, 0.29, 0.13, 0.05)))
     assert bool(trial.too_high(case)) == ill
 
 
 @pytest.mark.parametrize("alike, ill", [(2.27, False), (1.99, True), (1.6, True)])
 def test_what_has_learnt_may_lose_it_down_to_one_answer_for_all(alike, ill):
-    runs = {1.0: ([1.5, 2.6, 2.2], 1.55, 2.24, 0.05)}
+    runs = {1.0: ([1.5, 2.6] + [2.2] * 38, 1.55, 2.24, 0.05)}
     case = SimpleNamespace(alike=alike, trial=lambda rate: runs.get(rate, ([1.3] * 3, 1.55, 1.06, 0.05)))
     assert bool(trial.too_high(case)) == ill
 

@@ -97,7 +97,8 @@ def _filters(x: Tensor) -> Tensor:
 def _anywhere(x: Tensor) -> Tensor:
     """Return what each channel of (N, C, …), or of (N, steps, C), is at most, at least and on average."""
     x = x.reshape(len(x), x.shape[1], -1)
-    parts = [part for axis in (2, 1) for part in (x.amax(axis), x.amin(axis), x.mean(axis), x.std(axis))]
+    stds = [x.std(axis, correction=0) for axis in (2, 1)]
+    parts = stds + [part for axis in (2, 1) for part in (x.amax(axis), x.amin(axis), x.mean(axis))]
     return torch.cat(parts, 1).nan_to_num()
 
 
@@ -131,7 +132,7 @@ def leak(e: Evidence) -> Found:
         raise Skip("needs inputs of one shape")
     twins = _twins(train, val)
     usual = _twins(*train.chunk(2)) / (len(train) // 2)
-    limit = (0.01 + usual) * len(val) + 3 * sqrt(usual * len(val)) + 1
+    limit = (0.01 + usual) * len(val) + 3 * sqrt(usual * len(val) * (1 + 2 * len(val) / len(train))) + 1
     return twins > limit and f"{twins} of {len(val)} validation inputs are in training too; limit {limit:.0f}"
 
 

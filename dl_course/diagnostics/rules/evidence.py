@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import conv
+from torch.utils.flop_counter import FlopCounterMode
 
 from dl_course.diagnostics.checks import check_loader
 from dl_course.diagnostics.forward import debug_forward
 from dl_course.diagnostics.gradients import gradient_flow
 from dl_course.diagnostics.rules.finding import Skip
 from dl_course.diagnostics.rules.practice import CALLS, PATIENCE, Practice, distance
+from dl_course.diagnostics.rules.ways import Form, Way, called, lightning, unknown, way_of
 from dl_course.diagnostics.table import batches
 from dl_course.hooks import mapped, preserved, tensors_in, watching
 from dl_course.runtime import device_of
@@ -26,7 +28,9 @@ from dl_course.runtime import device_of
 SAMPLES = 2048  # of a loader, at most
 NUMBERS = 2**24  # that they hold together, at most
 SECONDS = 5.0  # that a loader is waited for
-BATCH = 64  # samples a step of a trial
+BATCH = 64  # samples a step of a trial, at most
+WORK = 12e9  # operations of a forward pass on them, about; but 4 samples at least
+SIDE = 64  # pixels that large pictures keep, at least, where they mean too much work
 STEPS = 40  # of a trial
 WEIGHTED = (nn.Linear, conv._ConvNd)
 Parts = tuple[nn.Module, Any, Any]
@@ -38,11 +42,11 @@ class Evidence:
     def __init__(self, model: nn.Module, train_loader: Any, loss_fn: Any, **given: Any) -> None:
         self.model = model
         self.train_loader = train_loader
-        self.loss_fn = loss_fn
-        self.given = given
+        self.given_loss = loss_fn
+        self.given = given | lightning(model, given)
         self.notes = list[str]()
         self.device = device_of(model)
-        self.flat = False
+        self.form = Form()
         self.trial = cache(self._trial)
         self.made = dict[Any, Any]()
 
@@ -66,8 +70,7 @@ class Evidence:
         try:
             with closing(batches(loader)) as stream:
                 for inputs, labels in stream:
-                    if labels is None and len(inputs) > 2:  # (input, …, labels): a loss needs labels
-                        inputs, labels, self.flat = inputs[:-1], inputs[-1], True
+                    inputs, labels = self.form.parts(inputs, labels)
                     taken.append(mapped(torch.detach, (inputs, labels)))
                     x = next(tensors_in(inputs))
                     samples += len(x)
@@ -80,13 +83,61 @@ class Evidence:
             self.notes.append(f"{name} is an iterator: the {len(taken)} batches taken from it are gone")
         return taken
 
-    train = cached_property(lambda self: self._sample(self.train_loader, "train_loader"))
+    taken = cached_property(lambda self: self._sample(self.train_loader, "train_loader"))
     val = cached_property(lambda self: self._sample(self.need("val_loader"), "val_loader"))
-    facts = cached_property(lambda self: check_loader(self.train, len(self.train))["value"].to_dict())
-    val_facts = cached_property(lambda self: check_loader(self.val, len(self.val))["value"].to_dict())
-    batch = cached_property(lambda self: mapped(lambda t: t.to(self.device), joined(self.train, BATCH)))
+    facts = cached_property(lambda self: facts_of(self.train))
+    val_facts = cached_property(lambda self: facts_of(self.val))
+    batch = cached_property(lambda self: self.few(joined(self.train, self.size)))
     x = cached_property(lambda self: floats(self.train))
     sizes = cached_property(lambda self: [len(next(tensors_in(batch))) for batch in self.train])
+
+    @cached_property
+    def way(self) -> Way:
+        """How the model is called, and the loss, where none was given."""
+        try:
+            way = way_of(self)
+        except Exception as error:  # of a stranger's model or step
+            note = f"looking for its loss, the model or step raised {type(error).__name__}: {error}"
+            way = Way(None, unknown, note=note)
+        self.notes += [way.note] * bool(way.note)
+        return way
+
+    loss_fn = cached_property(lambda self: self.way.loss_fn)
+
+    @cached_property
+    def train(self) -> list[Any]:
+        """The batches, (inputs, labels) each."""
+        return [((*x, y), y) for x, y in self.taken] if self.way.inside else self.taken
+
+    @cached_property
+    def thinned(self) -> tuple[float, int]:
+        """The operations of a forward pass on a sample, and which rows and columns of pictures are used."""
+        if not self.train:
+            return 0.0, 1
+        inputs, labels = mapped(lambda t: t[:2].to(self.device) if t.dim() else t, self.train[0])
+        pictures = [t for t in inputs if isinstance(t, Tensor) and t.dim() == 4]
+        work, outputs = self._work(inputs)
+        every = min(pictures[0].shape[2:]) // SIDE if pictures else 1
+        dense = len(inputs) > 1 or any(t.dim() > 2 for t in tensors_in(labels))
+        if dense or every < 2 or work * BATCH < WORK:
+            return work, 1
+        less, small = self._work((pictures[0][..., ::every, ::every],))
+        return (less, every) if small == outputs else (work, 1)
+
+    def _work(self, inputs: Any) -> tuple[float, Any]:
+        with suppress(Exception), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            outputs = self.copies()[0].eval()(*mapped(torch.clone, inputs))
+            return counter.get_total_flops() / 2, [t.shape for t in tensors_in(outputs)]
+        return 0.0, None
+
+    size = property(lambda self: max(4, min(BATCH, int(WORK / max(self.thinned[0], 1)))))
+
+    def few(self, batch: Any) -> Any:
+        """Return as much of a batch as takes no long time, on the device."""
+        every = self.thinned[1]
+        size = len(next(tensors_in(batch))) if related(batch) else self.size
+        thin = lambda t: t[..., ::every, ::every] if every > 1 and t.dim() == 4 else t  # noqa: E731
+        return mapped(lambda t: thin(t[:size] if t.dim() else t).to(self.device), batch)
 
     @cached_property
     def whole(self) -> Any:
@@ -95,13 +146,20 @@ class Evidence:
 
     def as_given(self, batch: Any) -> Any:
         """Return (inputs, labels) as the loader gives them."""
-        inputs, labels = batch
-        return (*inputs, labels) if self.flat else ((inputs[0] if len(inputs) == 1 else inputs), labels)
+        return self.form.whole((batch[0][:-1], batch[1]) if self.way.inside else batch)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """The labels (N, …) of the sample; Skip where they are not in one tensor."""
+        pieces = [labels for _, labels in self.train if isinstance(labels, Tensor) and labels.dim()]
+        if len(pieces) < len(self.train) or len({piece.shape[1:] for piece in pieces}) > 1:
+            raise Skip("is for labels in one tensor")
+        return torch.cat(pieces)
 
     @cached_property
     def labels(self) -> Tensor:
         """The classes (N,) of the sample, also of (N, 1) and of floats 0 and 1; Skip where there are none."""
-        y = torch.cat([labels for _, labels in self.train])
+        y = self.targets
         y = y[:, 0] if y.dim() == 2 and y.shape[1] == 1 else y
         outputs = self.outputs if y.dim() == 1 and isinstance(self.outputs, Tensor) else None
         measured = outputs is not None and outputs.numel() == len(outputs) and len(y.unique()) > 2
@@ -112,6 +170,8 @@ class Evidence:
     def copies(self, rate: float = 1.0) -> Parts:
         """Return copies of (model, optimizer, loss_fn), at ``rate`` times the schedule's highest."""
         model, optimizer, loss_fn = deepcopy((self.model, self.given["optimizer"], self.loss_fn))
+        if self.way.call:
+            called(model, self.way.call)
         model.zero_grad()  # copied together: the optimizer's parameters are the model's
         if optimizer is not None:
             for group, peak in zip(optimizer.param_groups, self.peaks, strict=True):
@@ -222,7 +282,7 @@ class Evidence:
         warm = STEPS // 2 if self.given["scheduler"] is not None else 1
         before = self._loss(model)
         was = [p.detach().clone() for p in model.parameters()]
-        pieces = [mapped(lambda t: t[:BATCH].to(self.device), batch) for batch in self.train[:STEPS]]
+        pieces = [self.few(batch) for batch in self.train[:STEPS]]
         for step, batch in enumerate(islice(cycle(pieces), STEPS)):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * min(1.0, (step + 1) / warm)
@@ -280,11 +340,26 @@ def floats(taken: list[Any]) -> Tensor:
     pieces = [next(tensors_in(inputs)) for inputs, _ in taken]
     if not all(piece.is_floating_point() for piece in pieces):
         raise Skip("is for inputs of floating-point numbers")
+    if len({piece.shape[1:] for piece in pieces}) > 1:
+        raise Skip("needs inputs of one shape")
     return torch.cat(pieces).float()
+
+
+def facts_of(taken: list[Any]) -> dict[str, Any]:
+    """Return ``check_loader``'s facts on the (first) inputs of batches."""
+    return check_loader([next(tensors_in(inputs)) for inputs, _ in taken], len(taken))["value"].to_dict()
+
+
+def related(batch: Any) -> bool:
+    """Return whether an input relates samples, (N, N): those of a graph can't be told apart."""
+    inputs = [*tensors_in(batch[0])]
+    return len(inputs) > 1 and any(t.dim() == 2 and len(t) == t.shape[1] == len(inputs[0]) for t in inputs)
 
 
 def joined(taken: list[Any], size: int) -> Any:
     """Return the first samples as one batch; those of the first batch where shapes differ."""
+    if taken and related(taken[0]):
+        return taken[0]
     rows = [list(tensors_in(list(batch))) for batch in taken[:size]]
     rows = rows if len({tuple(t.shape[1:] for t in row) for row in rows}) == 1 else rows[:1]
     columns = iter([torch.cat(column)[:size] for column in zip(*rows, strict=True)])

@@ -45,7 +45,8 @@ def diverged(c: Curves) -> Found:
 
 @rule("unstable-training", "warning", CURVES)
 def unstable(c: Curves) -> Found:
-    """Not three times the training loss rises by 5 % of its start, by half its whole range together.
+    """Not three times the training loss rises by 5 % of its start, by half its whole range together; nor
+    twice by 15 %, in less than 15 epochs.
 
     Divide the learning rate by 3, take larger batches, or clip the gradient's norm.
     """
@@ -54,8 +55,9 @@ def unstable(c: Curves) -> Found:
     jumps = int((rises > 0.05 * c.raw[0]).sum())
     total = rises.sum()
     span = np.ptp(c.raw)
+    often = jumps > 2 or (len(c.raw) < 15 and (rises > 0.15 * c.raw[0]).sum() > 1)
     return (
-        jumps > 2
+        often
         and total > 0.5 * span
         and f"{jumps} rises, {total:.2g} in all, of a range of {span:.2g}; limit half"
     )

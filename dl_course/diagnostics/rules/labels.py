@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dl_course.diagnostics.rules.evidence import Evidence, operations
 from dl_course.diagnostics.rules.finding import Found, Skip, rule
+from dl_course.hooks import mapped
 
 SHAPING = {
     "View", "UnsafeView", "Squeeze", "Unsqueeze", "Permute", "Transpose", "T", "Clone", "Slice", "Select",
@@ -62,7 +63,7 @@ def constant_labels(e: Evidence) -> Found:
     places = [("training", e.train_loader, e.train)]
     places += [("validation", e.given["val_loader"], e.val)] if e.given["val_loader"] is not None else []
     for name, loader, taken in places:
-        y = torch.cat([part.flatten() for _, part in taken])
+        y = torch.cat([part.flatten() for _, part in taken if isinstance(part, Tensor)])
         alike = (y.max() - y.min()).item() <= (0.01 if binary else 0.0)
         residual = y.is_floating_point() and not binary and not y.any()  # of an equation: to be made 0
         if len(y) > 1 and alike and not residual and not _others_in_store(loader, y) and _matters(e, outputs):
@@ -89,8 +90,14 @@ def _others_in_store(loader: Any, y: Tensor) -> bool:
 
 def _binary(e: Evidence) -> bool:
     """Return whether the loss is binary cross-entropy, as autograd names it."""
-    made = operations(e.loss_fn(e.outputs.detach().clone().requires_grad_(), e.batch[1]))
-    return any("BinaryCrossEntropy" in type(node).__name__ for node in made)
+    return "BinaryCrossEntropy" in " ".join(loss_operations(e))
+
+
+def loss_operations(e: Evidence) -> list[str]:
+    """Return the names, in autograd, of what the loss does with outputs."""
+    free = mapped(lambda t: t.detach().clone().requires_grad_(t.is_floating_point()), e.outputs)
+    made = e.loss_fn(free, e.batch[1])
+    return [type(node).__name__ for node in operations(made)]
 
 
 @rule("labels-out-of-range", "error")
@@ -99,8 +106,8 @@ def labels_out_of_range(e: Evidence) -> Found:
 
     Classes are 0 … C - 1: subtract 1 where they count from 1, map unknown ones, call .long() on floats.
     """
-    y = torch.cat([labels for _, labels in e.train])
     outputs = e.outputs
+    y = e.targets
     if not isinstance(outputs, Tensor) or outputs.dim() != y.dim() + 1 or outputs.shape[1] < 2:
         return None
     if y.is_floating_point():

@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from dl_course.diagnostics.activations import relu_activity
-from dl_course.diagnostics.rules.evidence import Evidence, below
+from dl_course.diagnostics.rules.evidence import BATCH, Evidence, below
 from dl_course.diagnostics.rules.finding import Found, rule
-from dl_course.diagnostics.rules.labels import SHAPING, last_operation, softmax_axis
+from dl_course.diagnostics.rules.labels import SHAPING, last_operation, loss_operations, softmax_axis
 from dl_course.diagnostics.rules.practice import MODAL, flags_met
-from dl_course.hooks import mapped
+from dl_course.hooks import mapped, tensors_in
 from dl_course.kept import kept
 
 BENDING = "elu|Elu|ilu|anh|igmoid|Softplus|wish|Mish|Where|Clamp|imum|Abs|Exp[BM]|LogB|Sin|Cos|Erf|Pow|Glu|"
@@ -26,7 +26,8 @@ LINEAR = ("Addmm", "Mm", "Convolution", "Linear")
 def output_width(e: Evidence) -> Found:
     """As many outputs as classes.
 
-    Too many: 10 samples an output, and the last outputs never wanted. By chance one is unseen with exp(-10).
+    Too many: each class is met 10 times, and the last outputs never. Were they as frequent as the rarest,
+    one would be unseen by chance with exp(-10).
     Too few: labels beyond are a third as frequent as others at least; else they are strays, out of range.
 
     Give the last layer one output a class.
@@ -35,18 +36,21 @@ def output_width(e: Evidence) -> Found:
     width = e.logits.shape[1]
     counts = y[y >= 0].bincount().double()
     few = len(counts) > width and counts.min() > 0 and counts[width:].mean() > counts.median() / 3
-    many = len(counts) < width and len(y) >= 10 * width and e.softmax_in_loss
+    many = len(counts) < width and counts.min() >= 10 and e.softmax_in_loss
     return bool(few or many) and f"{width} outputs, but labels of {len(counts)} classes"
 
 
 @rule("output-activation", "error")
 def output_activation(e: Evidence) -> Found:
-    """Logits go as they are into a loss that applies softmax or sigmoid; log-probabilities into NLLLoss.
+    """Logits go as they are into a loss that applies softmax or sigmoid; log-probabilities into NLLLoss and
+    KLDivLoss.
 
     Take the activation at the end out of the model, or take the loss that belongs to it.
     """
-    sigmoid = isinstance(e.loss_fn, nn.BCEWithLogitsLoss) or e.loss_fn is F.binary_cross_entropy_with_logits
-    if isinstance(e.loss_fn, nn.NLLLoss) or e.loss_fn is F.nll_loss:
+    made = " ".join(loss_operations(e))
+    sigmoid = "BinaryCrossEntropyWithLogits" in made
+    divergence = isinstance(e.loss_fn, nn.KLDivLoss) or e.loss_fn is F.kl_div
+    if divergence or ("NllLoss" in made and not re.search(r"\bLog", made)):
         off = (e.logits.exp().sum(1) - 1).abs().max()
         return bool(off > 1e-3) and "the loss takes log-probabilities; exp(outputs) do not sum to one"
     if not sigmoid and not e.softmax_in_loss:
@@ -144,8 +148,9 @@ def dead_units(e: Evidence) -> Found:
 
     Lower the learning rate, mend biases and initialisation; or take LeakyReLU or GELU.
     """
-    sizes = list(accumulate(e.sizes))
-    few = e.train[: 1 + sum(size < 256 for size in sizes)]
+    pieces = [e.few(batch) for batch in e.train[: 4 * BATCH]]
+    sizes = accumulate(len(next(tensors_in(piece))) for piece in pieces)
+    few = pieces[: 1 + sum(size < 4 * e.size for size in sizes)]
     for name, (counts, places) in relu_activity(e.training()[0], few).items():
         units = len(counts)
         dead = int((counts == 0).sum())
@@ -191,15 +196,16 @@ def small_batches(e: Evidence) -> Found:
 
 @rule("wrong-mode")
 def wrong_mode(e: Evidence) -> Found:
-    """BatchNorm's running statistics follow the data: momentum above 0, not frozen before the first batch.
+    """BatchNorm's running statistics follow the data, and not the last batch alone: momentum above 0 and
+    below 1, not frozen before the first batch.
 
     Train in train mode: set BatchNorm's flags and momentum back.
     """
     for name, module in e.model.named_modules():
         if isinstance(module, MODAL[0]):
             new = e.model.training and not module.training and module.num_batches_tracked == 0
-            if module.momentum == 0 or new or not module.track_running_stats:
-                return name, f"its statistics never follow the data: {module}, training={module.training}"
+            if module.momentum in (0, 1) or new or not module.track_running_stats:
+                return name, f"its statistics are none of the data: {module}, training={module.training}"
     return None
 
 

@@ -4,7 +4,7 @@ from itertools import cycle, islice
 
 import torch
 
-from dl_course.diagnostics.rules.evidence import BATCH, Evidence
+from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import Found, Skip, rule
 from dl_course.diagnostics.rules.practice import Practice, distance
 from dl_course.hooks import mapped, tensors_in
@@ -105,7 +105,7 @@ def schedule_too_fast(e: Evidence) -> Found:
     """
     e.need("train_step")
     epoch = len(e.train_loader) if hasattr(e.train_loader, "__len__") else len(e.train)
-    pieces = [e.as_given(mapped(lambda t: t[:BATCH].to(e.device), batch)) for batch in e.train]
+    pieces = [e.as_given(e.few(batch)) for batch in e.train]
     still = lambda p: len(p.updates) > 8 and not p.schedules and len(set(p.rates)) == 1  # noqa: E731
     rates = Practice(e, peak=False).run(islice(cycle(pieces), epoch), still).rates
     if len(rates) < 8:

@@ -1,6 +1,7 @@
 """Rules on what comes out in eval mode: the same batch asked twice, and with other samples beside it."""
 
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from dl_course.diagnostics.rules.evidence import WEIGHTED, Evidence
+from dl_course.diagnostics.rules.evidence import WEIGHTED, Evidence, related
 from dl_course.diagnostics.rules.finding import Found, Skip, rule
 from dl_course.diagnostics.rules.practice import MODAL
 from dl_course.hooks import mapped, preserved, tensors_in
@@ -41,9 +42,12 @@ class Asker:
     def __init__(self, e: Evidence) -> None:
         self.model = e.copies()[0].eval()  # by which floats may differ
         self.least = 1e-5
-        self.inputs = mapped(lambda t: t[:FEW] if t.dim() else t, e.batch[0])
+        self.count = len(e.batch[0][0]) if related(e.batch) else FEW if 2 * e.size > FEW else 2
+        self.inputs = mapped(self.cut, e.batch[0])
         parts = [part for module in self.model.modules() for part in vars(module).values()]
         self.dice = [part for part in parts if isinstance(part, SOURCES)]
+        if self.count < FEW:  # float64 takes more time than there is
+            return
         doubled = mapped(lambda t: t.double() if t.is_floating_point() else t, self.inputs)
         with suppress(RuntimeError, TypeError, ValueError), torch.no_grad():  # it may make tensors of float32
             e.copies()[0].eval().double()(*mapped(torch.clone, doubled))
@@ -51,11 +55,15 @@ class Asker:
             self.inputs = doubled
             self.least = 1e-9
 
+    def cut(self, t: Tensor) -> Tensor:
+        """Return the samples that are asked of."""
+        return t[: self.count] if t.dim() else t
+
     def __call__(self, change: Any = torch.clone, seed: int = 0) -> list[Tensor]:
         """Return the floats that come out for the samples, each input changed."""
         with preserved_rng(seed), kept(*self.dice), torch.no_grad():
             found = tensors_in(self.model(*mapped(change, self.inputs)))
-            return [tensor.detach().clone() for tensor in found if tensor.is_floating_point()]
+            return [t.detach().nan_to_num(0, 0, 0) for t in found if t.is_floating_point()]
 
 
 def apart(once: list[Tensor], twice: list[Tensor]) -> float:
@@ -109,11 +117,10 @@ def samples_mixed(e: Evidence) -> Found:
     dim=0, a view or reshape that puts the batch's numbers together.
     """
     inputs, labels = ([t for t in tensors_in(part) if t.dim()] for part in e.batch)
-    related = len(inputs) > 1 and any(t.dim() == 2 and len(t) == t.shape[1] for t in inputs)
-    if related or len({len(t) for t in (*inputs, *labels[:1])}) != 1 or shifted(e) == 0:
+    if related(e.batch) or len({len(t) for t in (*inputs, *labels[:1])}) != 1 or shifted(e) == 0:
         raise Skip("needs inputs and labels with a row a sample")
     ask = e.of(Asker)
-    count = min(FEW, len(inputs[0]))
+    count = min(ask.count, len(inputs[0]))
     pairs = zip(ask(), ask(_first_replaced), strict=True)
     share = max((_others(a, (a - b).abs(), count) for a, b in pairs), default=0.0)
     text = f"when sample 0 is replaced, others' outputs move by {share:.2g} of what its own does"
@@ -125,7 +132,7 @@ def _first_replaced(t: Tensor) -> Tensor:
     if t.is_floating_point() and t.dim() > 1:
         t[0] = t.mean() + t.std() * torch.randn(t[0].shape, generator=torch.Generator().manual_seed(0)).to(t)
     elif t.dim():
-        others = t[1:][(t[1:] != t[:1]).flatten(1).any(1)]
+        others = t[1:][(t[1:] != t[:1]).reshape(len(t) - 1, -1).any(1)]
         t[:1] = others[-1:] if len(others) else t[:1]
     return t
 
@@ -181,6 +188,9 @@ def future_leak(e: Evidence) -> Found:
 
 
 def _earlier(moves: Tensor, axis: int, steps: int, half: int) -> float:
+    if moves.dim() > 2 and moves.shape[1] == moves.shape[2] == steps:  # as many classes: either may be steps
+        pair = moves, moves.transpose(1, 2)
+        return min((each[:, :half].max() / each.max().clamp_min(1e-30)).item() for each in pair)
     if moves.dim() > 2 and moves.shape[1] != steps and moves.shape[2] == steps:  # (N, classes, steps)
         moves = moves.transpose(1, 2)
     elif moves.dim() and len(moves) % steps == 0 and (moves.dim() < 3 or moves.shape[axis] != steps):
@@ -217,20 +227,22 @@ def untrained_frozen(e: Evidence) -> Found:
     groups = e.given["optimizer"].param_groups if e.given["optimizer"] else [{"params": e.model.parameters()}]
     learning, fresh = (
         {id(p) for group in groups for p in group["params"] if p.requires_grad},
-        dict[str, bool](),
+        dict[str, float](),
     )
     for name, module in e.model.named_modules():
-        still = id(getattr(module, "weight", None)) not in learning
+        still = not any(id(p) in learning for p in module.parameters())  # incl. those of parametrizations
         if still and isinstance(module, WEIGHTED):
             fresh[name] = _drawn(module)
         elif still and isinstance(module, MODAL[0] | nn.LayerNorm) and (module.weight != 1).any():
             return None
     text = f"{len(fresh)} frozen layers all have weights as they are drawn at random; limit 1"
-    return len(fresh) > 1 and all(fresh.values()) and (next(iter(fresh)), text)
+    return len(fresh) > 1 and all(fresh.values()) and sum(fresh.values()) > 4000 and (next(iter(fresh)), text)
 
 
-def _drawn(module: Any) -> bool:
-    """Return whether weights are uniform, up to the edge, or normal, with a std that initialisations have."""
+def _drawn(module: Any) -> float:
+    """Return how many numbers say that weights are drawn: all, where they are as normal as initialisations
+    make them; infinity, where uniform, up to the edge, or with biases still zero; else 0.
+    """
     weight = module.weight.detach().double()
     bias = module.bias
     fan_in, fan_out = weight[0].numel(), weight.numel() // weight.shape[1]
@@ -240,5 +252,6 @@ def _drawn(module: Any) -> bool:
     edges = [weight.abs().max().item() / (3**0.5 * std) for std in stds]
     near = any(abs(weight.std().item() / std - 1) < 4 * error for std in stds)
     bell = near and abs((weight / weight.std()).pow(4).mean().item() - 3) < 28 * error
-    sure = weight.numel() > 4000 or (bias is not None and not bias.any())
-    return any(1 - 40 * error**2 < edge < 1 + 1e-6 for edge in edges) or (bell and sure)
+    sure = bias is not None and not bias.any()
+    flat = any(1 - 40 * error**2 < edge < 1 + 1e-6 for edge in edges)
+    return inf if flat or (bell and sure) else bell * weight.numel()

@@ -39,6 +39,9 @@ def too_high(e: Evidence) -> Found:
     fine = after < 0.9 * before or (before < 0.8 * e.alike and after < 1.1 * e.alike)
     if fine and max(losses) < 3 * max(losses[0], e.alike) and moved < 0.5 * STEPS:
         return None
+    early = len(losses) < STEPS and isfinite(after) and moved < 0.5 * len(losses)
+    if early and max(losses) < 3 * max(losses[0], e.alike):
+        raise Skip("needs more steps than there is time for")
     text = f"in {len(losses)} steps from {before:.3g} to {after:.3g}, weights moved {moved:.2g} of their size"
     for rate in (0.1, 0.01, 1e-4):
         run = e.trial(rate)
@@ -76,8 +79,11 @@ def cannot_overfit(e: Evidence) -> Found:
 
     Something cuts the way from input to loss: go through forward, labels and loss with these 16 samples.
     """
+    if e.way.inside:
+        raise Skip("needs a loss that is not made inside the model")
     batch = joined([e.batch], 16)
-    outputs = mapped(lambda t: t.detach()[:16], e.outputs)
+    count = len(next(tensors_in(batch)))
+    outputs = mapped(lambda t: t.detach()[:count], e.outputs)
     loss_fn = e.copies()[2]
     best = inf
     late = False
@@ -90,6 +96,8 @@ def cannot_overfit(e: Evidence) -> Found:
         best = min(best, *losses)
         if not best > goal:
             return None
+        if on_its_way and len(losses) < FEW:
+            raise Skip("needs more steps than there is time for")
         late |= on_its_way and (len(losses) < FEW or alike - mean(losses[-20:]) > 0.05 * (alike - floor))
     if late:
         raise Skip("needs more steps than there is time for")

@@ -202,21 +202,22 @@ class DiagnoseCurves(Exercise):
             yield {"about": about, "train": [train for train, _ in pairs], "val": [val for _, val in pairs]}
 
 
-TREATED: dict[int, set[str]] = {  # the parts that a treatment may change; of the last patients' but one, both
+TREATED: dict[int, set[str]] = {  # the parts that a treatment may change; of patient 9's, both
     1: {"optimizer"}, 2: {"preparation", "model"}, 3: {"model", "loss"}, 4: {"batches"}, 5: {"steps"},
     6: {"model"}, 7: set(), 8: {"model"}, 9: {"optimizer", "preparation"}, 10: {"data"},
+    11: {"model"}, 12: {"loss", "model"}, 13: {"model"},
 }  # fmt: skip
 BOTH = 9
 
 
 class Heal(Exercise):
-    """The ten patients."""
+    """The patients."""
 
     name = "heal"
     points = 10
     seconds = 20.0
     not_allowed = ("checkup", "trained", "pretrained")
-    bar: ClassVar = 0.8
+    bar: ClassVar = dict.fromkeys(TREATED, 0.8) | {12: 0.4}  # from a number to the right digit is far
     hints = (
         "Look at history() first: which curve is wrong? Then at the batches, then at the outputs.",
         "`if patient.number == 1:` change one part of it, say patient.optimizer; return patient at the end.",
@@ -243,9 +244,11 @@ class Heal(Exercise):
             return Difference(who, got, "a patient that gives ten scores", "return the patient, treated")
         right = float((logits.argmax(1) == case["_labels"]).mean())
         changed = set(outputs["changed"])
-        if right < self.bar:
+        if right < self.bar[number]:
             says = f"{who} is still ill, after {', '.join(sorted(changed)) or 'no'} treatment"
-            return Difference("its accuracy on new pictures", right, self.bar, f"{says}: measure again")
+            return Difference(
+                "its accuracy on new pictures", right, self.bar[number], f"{says}: measure again"
+            )
         if changed <= TREATED[number] and (len(changed) < 2 or number == BOTH):
             return None
         says = "it was healthy before: leave it alone" if not TREATED[number] else "it works, but change less"
