@@ -760,7 +760,8 @@ after = {number: reads(heal(patient(number))) for number in range(1, 14)}
 pd.DataFrame({"before": before, "after": after}).rename_axis("patient").map("{:.0%}".format)
 
 # %% [markdown]
-# Look at the column *before*. Some of these patients didn't look so ill. That's what makes such faults dangerous.
+# Look at the column *before*. Some of these patients didn't look so ill. That's what makes such faults dangerous. (Patient
+# 12 puts out a number, and the nearest digit counts. To it, a 5 for a 4 is a small mistake: even cured, it stays behind.)
 #
 # Now, and only now: what would the check-up have said? The next cell asks it about the patients that you have diagnosed.
 

@@ -29,7 +29,7 @@ SAMPLES = 2048  # of a loader, at most
 NUMBERS = 2**24  # that they hold together, at most
 SECONDS = 5.0  # that a loader is waited for
 BATCH = 64  # samples a step of a trial, at most
-WORK = 12e9  # operations of a forward pass on them, about; but 4 samples at least
+WORK = 12e9  # operations of a forward pass on them, about; but 2 samples at least
 SIDE = 64  # pixels that large pictures keep, at least, where they mean too much work
 STEPS = 40  # of a trial
 WEIGHTED = (nn.Linear, conv._ConvNd)
@@ -130,7 +130,7 @@ class Evidence:
             return counter.get_total_flops() / 2, [t.shape for t in tensors_in(outputs)]
         return 0.0, None
 
-    size = property(lambda self: max(4, min(BATCH, int(WORK / max(self.thinned[0], 1)))))
+    size = property(lambda self: max(2, min(BATCH, int(WORK / max(self.thinned[0], 1)))))
 
     def few(self, batch: Any) -> Any:
         """Return as much of a batch as takes no long time, on the device."""
@@ -347,7 +347,8 @@ def floats(taken: list[Any]) -> Tensor:
 
 def facts_of(taken: list[Any]) -> dict[str, Any]:
     """Return ``check_loader``'s facts on the (first) inputs of batches."""
-    return check_loader([next(tensors_in(inputs)) for inputs, _ in taken], len(taken))["value"].to_dict()
+    facts = check_loader([next(tensors_in(inputs)) for inputs, _ in taken], len(taken))
+    return dict(facts["value"])
 
 
 def related(batch: Any) -> bool:

@@ -47,10 +47,10 @@ def output_activation(e: Evidence) -> Found:
 
     Take the activation at the end out of the model, or take the loss that belongs to it.
     """
-    made = " ".join(loss_operations(e))
-    sigmoid = "BinaryCrossEntropyWithLogits" in made
+    used = " ".join(loss_operations(e))
+    sigmoid = "BinaryCrossEntropyWithLogits" in used
     divergence = isinstance(e.loss_fn, nn.KLDivLoss) or e.loss_fn is F.kl_div
-    if divergence or ("NllLoss" in made and not re.search(r"\bLog", made)):
+    if divergence or ("NllLoss" in used and not re.search(r"\bLog", used)):
         off = (e.logits.exp().sum(1) - 1).abs().max()
         return bool(off > 1e-3) and "the loss takes log-probabilities; exp(outputs) do not sum to one"
     if not sigmoid and not e.softmax_in_loss:

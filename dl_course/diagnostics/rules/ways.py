@@ -226,7 +226,8 @@ def called(model: nn.Module, way: Any) -> None:
         finally:
             self.__class__ = other
 
-    other = type(kind)(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    made: Any = type(kind)
+    other = made(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
     model.__class__ = other
 
 

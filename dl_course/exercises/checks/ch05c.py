@@ -217,7 +217,7 @@ class Heal(Exercise):
     points = 10
     seconds = 20.0
     not_allowed = ("checkup", "trained", "pretrained")
-    bar: ClassVar = dict.fromkeys(TREATED, 0.8) | {12: 0.4}  # from a number to the right digit is far
+    bar: ClassVar = dict.fromkeys(TREATED, 0.8) | {12: 0.3}  # from a number to the right digit is far
     hints = (
         "Look at history() first: which curve is wrong? Then at the batches, then at the outputs.",
         "`if patient.number == 1:` change one part of it, say patient.optimizer; return patient at the end.",
