@@ -176,7 +176,7 @@ _ = plots.image_grid(pictures[:6], names[:6], ax, columns=3, heat=heat)
 
 # %% [markdown]
 # At the shapes. The clutter and the texture are left bare. The patches of heat are coarse because the maps of `stage3`
-# are: each of their places stands for several pixels. So read a map as "around here", not as an outline.
+# are: each of their 16×16 places stands for 4×4 pixels. So read a map as "around here", not as an outline.
 #
 # Now a stricter test. We put two shapes into one picture (the network ends in a mean, so it accepts any size), and
 # explain first one class, then the other.
@@ -249,9 +249,9 @@ for rows, picture, maps in zip((axes[:2], axes[2:]), pictures[:2], heat, strict=
 _ = [ax.axis("off") for ax in axes.flat]
 
 # %% [markdown]
-# Each map has its own scale; yellow marks the strongest one percent. They don't agree, and they can't: they answer
-# different questions. The placebo is the prettiest of all, and it knows nothing. So a pretty picture is no argument. We
-# need tests that a map can fail.
+# Each map has its own scale; the brightest yellow marks the strongest one percent. They don't agree, and they can't:
+# they answer different questions. The placebo is the prettiest of all, and it knows nothing. So a pretty picture is no
+# argument. We need tests that a map can fail.
 
 # %% [markdown]
 # ## 4. May I believe the map?
@@ -282,7 +282,7 @@ def pointing_score(maps: Tensor, masks: Tensor) -> float:
 check(pointing_score)
 
 # %% [markdown]
-# A score alone says nothing. What would you get without looking? People centre what they photograph, so always ask what
+# A score alone says nothing. What would you get without looking? People centre what they photograph, so always ask how
 # a map would score that points to the middle of every picture. This is the **centre baseline**.
 
 # %%
@@ -311,7 +311,7 @@ heat = F.interpolate(heat[:, None], (64, 64), mode="bilinear")[:, 0].cpu()
 deletion_insertion(model, inputs[:20], heat[:20]).round(3)
 
 # %% [markdown]
-# Insertion speaks for the map. Deletion, on these 20 pictures, does not: erasing *random* pixels hurts the network at
+# Insertion speaks for the map. Deletion, on these 20 pictures, doesn't: erasing *random* pixels hurts the network at
 # least as much. It's tempting to explain that straight away. (No picture in training had holes, so holes anywhere
 # confuse the network.) It would also be premature: 20 pictures are a small sample. Before we explain a result, we ask
 # whether it is one.
@@ -348,8 +348,8 @@ sns.despine()
 
 # %% [markdown]
 # With enough pictures, the map *is* better than chance, by a little. With 20, the interval reaches far to both sides of
-# zero: stop there, and chance picks your answer. There was nothing to explain. And the lesson isn't about deletion alone:
-# **state how many pictures a claim rests on, with an interval, and don't explain what may be noise.**
+# zero: stop there, and chance picks your answer. There was nothing to explain. And the lesson isn't only about
+# deletion: **state how many pictures a claim rests on, with an interval, and don't explain what may be noise.**
 #
 # ### Third test: make the network forget
 #
@@ -385,8 +385,8 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 sns.despine()
 
 # %% [markdown]
-# The placebo can't forget what it never knew: it stays at 1. Grad-CAM changes as soon as `fc` is shuffled. It even
-# turns below zero: with other weights for the classes, what spoke for the class now tends to speak against it. Guided
+# The placebo can't forget what it never knew: it stays at 1. Grad-CAM changes as soon as `fc` is shuffled. Its
+# correlation even falls below zero, and to say why would be another explanation that needs an experiment. Guided
 # backpropagation barely notices that the last layer has been shuffled. Think about what that means. The network now
 # gives arbitrary answers, and the method still draws almost the same picture to "explain" them.
 #
@@ -432,8 +432,8 @@ sns.despine()
 #   noise pays. The edge detector does worse than the centre, since most edges belong to the clutter.
 # - *Deletion* rejects the placebo and says little about the others. Grad-CAM's interval just clears zero; those of the
 #   other methods contain it.
-# - *Insertion* seems to speak for nearly everybody, **including the placebo**. A picture grows out of its blurred copy
-#   faster if edges come first, whatever the network cares about. Without the placebo, we'd have taken that for success.
+# - *Insertion* seems to speak for every method, **including the placebo**. Perhaps a blurred picture needs its edges
+#   back first, whatever the network cares about. Without the placebo, we'd have taken that for success.
 # - *Forgetting* turns the order around. SmoothGrad, saliency and guided backpropagation hardly change when the last
 #   layer is shuffled. They mark what stands out for the network's early layers, which in these pictures is often the
 #   shape, whatever the last layer makes of it. Grad-CAM, occlusion and integrated gradients change.
@@ -456,7 +456,7 @@ right = (predict(other, normalize(inside)) == truth).float().mean().item()
 print(f"right on {right:.1%} of {len(truth):,} validation pictures")
 
 # %% [markdown]
-# Better than ours. Would you ship it? You have learned to look first, so look.
+# Better than ours, it seems. Would you ship it? You have learned to look first, so look.
 
 # %% alt="Six pictures with heat maps: all of the heat lies on a coloured square in one corner of each picture, none on the shapes" tags=["nbval-ignore-output"]
 heat = gradcam(other, normalize(inside[:6]), "stage3").cpu()
@@ -490,13 +490,13 @@ rows = {name: float(torch.as_tensor(value).float().mean()) for name, value in ro
 pd.DataFrame({"the second network": rows}).map("{:.1%}".format)
 
 # %% [markdown]
-# When the patch says something else, the accuracy is gone. No validation on pictures *like those of training* could have
-# told: they all had the patch. The map raised the suspicion, and one experiment confirmed it: cover the patch, and
-# validate again. This is the order to work in. **A map gives you an idea of what to test. It isn't the test.**
+# When the patch says something else, the accuracy is gone. No validation on pictures *like those of training* could
+# have told you: they all had the patch. The map raised the suspicion, and one experiment confirmed it: cover the patch,
+# and validate again. This is the order to work in. **A map gives you an idea of what to test. It isn't the test.**
 #
 # Such things happen. A network that read X-rays of lungs had learned to tell hospitals apart, in part by a metal token
-# in the corner of the film. One that read skin photographs took the surgeon's pen marks for signs of disease. (Both are
-# in the further reading.)
+# in the corner of the film. One that read photographs of skin was more likely to see cancer where a surgeon had left a
+# pen mark. (Both are in the further reading.)
 
 # %% [markdown]
 # ## 6. A real photograph
@@ -543,9 +543,9 @@ _ = plots.image_grid(plain, titles, ax, columns=4, heat=heat)
 # %% [markdown]
 # ## 7. Attention: networks that look on purpose
 #
-# A transformer has its looking built in: every token asks all others, and the shares of their answers are the
-# attention. In chapter 03 you saw that an untrained one spreads it evenly. So we train one, small and briefly, on
-# digits: 49 patches of 4×4 pixels, and the class token.
+# A transformer has its looking built in: every token asks all tokens, and the shares in which it mixes their answers
+# are the attention. In chapter 03 you saw that an untrained one spreads it evenly. So we train one, small and briefly,
+# on digits: 49 patches of 4×4 pixels, and the class token.
 
 # %%
 digits, unseen = load("digits"), load("digits", "test")
@@ -639,8 +639,8 @@ for above, index in zip("abcde", range(0, 60, 12), strict=True):
 # Left: each row is a picture, sorted by digit; each column is a channel. A column of one colour is a gate that is
 # always open to the same degree: a habit. Only where a column changes with the digit does the gate respond to the
 # picture. On the right, the gates of places, in the first block (yellow is the most open place in each small picture).
-# Whether the gates help at all is another question. Answer it by training the same network without them, with several
-# seeds, and comparing.
+# Whether the gates help at all is another question. To answer it, train the same network without them, with several
+# seeds, and compare.
 
 # %% [markdown]
 # ## 8. What does it know?
@@ -677,8 +677,8 @@ sns.despine(left=True, bottom=True)
 
 # %% [markdown]
 # In `stage1`, the classes lie mixed together; in `stage3`, they form groups. Be careful with the right-hand picture. In
-# t-SNE, the sizes of the islands and the distances between them mean nothing, and it will draw islands where there are
-# none if you look long enough for a good seed. What you may read off is which points are *neighbours*.
+# t-SNE, the sizes of the islands and the distances between them mean little, and with some settings it draws islands
+# even in noise. What you may read off is which points are *neighbours*.
 #
 # **Ask for neighbours.** Which pictures does the network consider most similar to a given one? Similar means: features
 # that point in the same direction, so we compare by the cosine of the angle between them,
@@ -713,7 +713,8 @@ figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
 _ = plots.image_grid(pictures[rows], titles, ax, columns=5)
 
 # %% [markdown]
-# Neighbours in the stem share colours and texture. Neighbours in `stage3` share the shape, on quite different grounds.
+# Neighbours in the stem share the colours of shape and ground. Neighbours in `stage3` share the shape, on quite
+# different grounds.
 #
 # **Probe them.** How much does a layer know about the class? Train a *linear* classifier on its features, and nothing
 # else: what it gets right on new pictures was there, in a form that one linear layer can read. Such a classifier is a
@@ -801,9 +802,9 @@ _ = plots.image_grid(shown, titles, ax, columns=3)
 # Changes of the same size, so different in effect. Noise goes in a random direction in a space of 12,288 dimensions,
 # and nearly all directions are harmless. FGSM takes the one that isn't.
 #
-# What does this show? That between the pictures we tested and the ones we didn't, there are some that the network gets
-# wrong, right next door. It does *not* show that such pictures occur by themselves, and it isn't a measure of safety: a
-# network that resists this one-step attack may fall to one that takes several steps.
+# What does this show? That right next to a picture that the network gets right, there is often one that it gets wrong.
+# It does *not* show that such pictures occur by themselves, and it isn't a measure of safety: a network that resists
+# this one-step attack may fall to one that takes several steps.
 #
 # ### A picture made to please
 #
@@ -836,8 +837,8 @@ _ = plots.image_grid([*naive, *better], titles, ax, columns=3)
 # The lower row has help. Olah, Mordvintsev and Schubert (2017) found what makes such pictures legible: build them from
 # waves, with more of the slow ones, as in photographs; let colours vary together as they do in nature; and turn, shift
 # and scale the picture a little at each step, so that no detail counts that hangs on a single pixel. These are
-# **priors**: assumptions that *we* put in. They make the picture readable, and they make it partly ours. What you
-# recognise in it may come from the network or from the prior. So test it, as you did with maps: on real pictures.
+# **priors**: assumptions that *we* put in. They make the picture legible, and partly ours. What you recognise in it may
+# come from the network or from the prior. So test it, as you did with maps: on real pictures.
 
 # %% [markdown]
 # ## Summary
@@ -847,7 +848,7 @@ _ = plots.image_grid([*naive, *better], titles, ax, columns=3)
 # - Say how many pictures a claim rests on, with an interval. Twenty prove little. Don't explain what may be noise.
 # - A network can be right for the wrong reason. A map gives you the suspicion; an experiment settles it.
 # - Probes and neighbours show what can be read from a layer, not what the network uses.
-# - Near a picture it gets right, there is one it gets wrong. And it can be certain about noise.
+# - Near a picture it gets right, there is often one it gets wrong. And it can be certain about noise.
 #
 # ## Check yourself
 

@@ -12,28 +12,28 @@ QUESTIONS = (
         "For a batch of 6 pictures, `stage3` puts out maps of shape (6, 32, 16, 16). What is the shape "
         "of the weights α, one for each channel, as `gradient.mean(dim=(2, 3), keepdim=True)` gives them?",
         lambda: torch.zeros(6, 32, 16, 16).mean(dim=(2, 3), keepdim=True).shape,
-        "The mean is over height and width. Every picture keeps weights of its own, one a channel, and "
+        "The mean is over height and width. Every picture keeps weights of its own, one per channel, and "
         "the two axes of length 1 let them multiply the maps.",
         {
             (6, 32): "Those are the right numbers, but `keepdim` keeps the averaged axes with length 1.",
             (32,): "That would average over the pictures, too; each picture has gradients of its own.",
             (1, 32, 1, 1): "`dim` doesn't name axis 0: the six pictures stay apart.",
-            (6, 1, 16, 16): "That is one weight a place. Grad-CAM has one weight a channel.",
+            (6, 1, 16, 16): "That is one weight per place. Grad-CAM has one weight per channel.",
         },
     ),
     Choice(
         "05b-centre-baseline",
-        "On average the shape covers 5 to 10 % of a picture, and it may lie anywhere, though whole "
+        "On average the shape covers 5 to 10 % of a picture. It may lie anywhere, but always wholly "
         "within the picture. How often does a map that always points at the middle hit it?",
         "more often than 10 %: the middle is covered more often than the border",
-        "A shape that lies whole within the picture can't hug the border with its centre, so the middle "
+        "A shape that lies wholly within the picture can't have its centre at the border, so the middle "
         "is covered more often than an average pixel. This is why the baseline is measured, and not "
         "guessed.",
         {
             "about as often as the area it covers: 5 to 10 %": "That holds for a random pixel. But "
             "places near the border are rarely covered, so those in the middle are covered more often "
             "than average.",
-            "hardly ever, since the shapes are placed at random": "At random, but whole within the "
+            "hardly ever, since the shapes are placed at random": "At random, but wholly within the "
             "picture: that favours the middle.",
             "about half of the time": "For that, half of all shapes would have to cover the middle; each "
             "covers only a small part of the picture.",
