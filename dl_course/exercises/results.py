@@ -78,8 +78,9 @@ def shown(value: Any) -> str:
         if value.size <= 24 and value.ndim <= 2:
             numbers = np.array2string(value, precision=4, max_line_width=90, suppress_small=True)
             return f"{value.dtype} {value.shape}" + ("\n" if value.ndim > 1 else " ") + numbers
-        first = " ".join(f"{number:.4g}" for number in value.ravel()[:4])
-        return f"{value.dtype} {value.shape}: {first} …, from {value.min():.4g} to {value.max():.4g}"
+        first = " ".join(f"{number:.4g}" for number in value.ravel()[:4].tolist())
+        least, most = value.min().item(), value.max().item()
+        return f"{value.dtype} {value.shape}: {first} …, from {least:.4g} to {most:.4g}"
     if isinstance(value, (np.ndarray, np.generic)):
         return shown(value.item()) if value.size == 1 else f"{value.dtype} {value.shape}, empty"
     if isinstance(value, float):

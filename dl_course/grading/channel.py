@@ -7,7 +7,7 @@ import struct
 import time
 from typing import Any
 
-from dl_course.exercises.wire import dump, load
+from dl_course.exercises.wire import load, parts
 
 _LENGTH = struct.Struct(">Q")
 REPLY_BYTES = 16 * 2**20
@@ -23,28 +23,39 @@ class Ended(Lost):
 
 def send(end: socket.socket, value: Any, seconds: float | None = None) -> None:
     """Send a value of arrays, numbers, strings, lists, dicts; Lost where the other end doesn't take it."""
-    data = dump(value)
+    pieces = parts(value)
     end.settimeout(seconds)
     try:
-        end.sendall(_LENGTH.pack(len(data)) + data)
+        end.sendall(_LENGTH.pack(sum(memoryview(each).nbytes for each in pieces)))
+        for each in pieces:
+            end.sendall(each)
     except OSError as error:
         raise Ended("it takes no more questions") from error
 
 
 def receive(end: socket.socket, seconds: float | None = None, most: int = 2**32) -> Any:
     """Return the next value; Lost after the seconds, beyond the bytes, or where it is no value at all."""
+    return received(receive_bytes(end, seconds, most))
+
+
+def receive_bytes(end: socket.socket, seconds: float | None, most: int) -> bytearray:
+    """Return the bytes of the next value; Lost after the seconds, or where there are more than `most`."""
     until = None if seconds is None else time.monotonic() + seconds
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, until))
     if length > most:
         raise Lost(f"its reply is too large: {length:,} bytes, and at most {most:,} are read")
-    data = _exactly(end, length, until)
+    return _exactly(end, length, until)
+
+
+def received(data: bytearray) -> Any:
+    """Return the value of these bytes; Lost where they are none."""
     try:
-        return load(data, most)
+        return load(data, len(data))
     except Exception as error:  # untrusted bytes: whatever a decoder raises, they are no value
         raise Lost("its reply can't be read") from error
 
 
-def _exactly(end: socket.socket, count: int, until: float | None) -> bytes:
+def _exactly(end: socket.socket, count: int, until: float | None) -> bytearray:
     data = bytearray()
     while len(data) < count:
         left = None if until is None else until - time.monotonic()
@@ -60,4 +71,4 @@ def _exactly(end: socket.socket, count: int, until: float | None) -> bytes:
         if not part:
             raise Ended("it ended")
         data += part
-    return bytes(data)
+    return data

@@ -35,7 +35,7 @@ from dl_course.grading.desk import (
 )  # fmt: skip
 from dl_course.grading.feedback import class_page, student_page
 from dl_course.grading.judge import grade_submission, ungraded
-from dl_course.grading.names import file_name, identity, printable
+from dl_course.grading.names import file_name, identity, printable, visible
 from dl_course.grading.submissions import Submission, find_submissions, usual_chapter
 
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _judge_all(
     work = [(each, out / "results" / f"{file_name(each.student)}.json", *rules) for each in found]
     results = _in_parallel(work, jobs, dask)
     results += [
-        ungraded(student, chapter, exercises, "nothing was handed in")
+        ungraded(visible(student), chapter, exercises, "nothing was handed in")
         for student in named
         if identity(student) not in {each.key for each in found}
     ]

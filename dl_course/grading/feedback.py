@@ -29,7 +29,8 @@ def student_page(result: dict[str, Any]) -> str:
     sections = "".join(_section(name, mark) for name, mark in result["exercises"].items())
     promise = (
         "<p><small>Your answers were called on inputs that nobody had seen before, and the numbers that came "
-        "back were compared. Kinds of input earn their share of the points.</small></p>"
+        "back were compared. Kinds of input earn their share of the points. Examples were drawn "
+        "afresh.</small></p>"
     )
     head = f"<h1>Chapter {safe(result['chapter'])}: {points:g} of {of:g} points</h1>"
     return page(
@@ -42,11 +43,12 @@ def _section(name: str, mark: dict[str, Any]) -> str:
         f"<li>{SIGNS['passed' if right else 'not yet']} {safe(about)}</li>"
         for about, right in mark["groups"].items()
     )
-    labels = {"diagnosis": "What went wrong", "came_out": "What came out", "hint": "Hint"}
+    labels = {"diagnosis": "What went wrong", "example": "For example", "came_out": "What came out"}
+    labels["hint"] = "Hint"
     rows = "".join(
         f"<tr><th>{label}</th><td><code>{safe(mark[key])}</code></td></tr>"
         for key, label in labels.items()
-        if mark[key]
+        if mark.get(key)
     )
     notes = "".join(f"<p>{safe(note)}</p>" for note in (*mark["notes"], *mark["flags"]))
     sign = SIGNS[mark["status"]]

@@ -6,6 +6,7 @@ only the right numbers for inputs that nobody has seen before earn points.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 from dl_course.exercises.answers import STUB
 from dl_course.exercises.judging import Exercise, Verdict, verdict
+from dl_course.exercises.limits import TimeUp, time_limit
 from dl_course.exercises.probes import Case, Outputs, sent
 from dl_course.exercises.results import shown
 from dl_course.grading.cage import Cage, Worker
@@ -23,13 +25,18 @@ from dl_course.grading.submissions import Submission
 from dl_course.runtime import preserved_rng
 
 PATIENCE = 3.0  # times the seconds that an exercise gives in the notebook: the grader's machine may be slower
+_JUDGING = 10.0  # the least seconds in which all outputs of an answer must be compared
 _LOADING = 30.0
 _GRACE = 2.0
 
 
 @dataclass
 class Mark:
-    """What an answer earned. `groups`: kind of input → right; `notes`: for the student; `flags`: for you."""
+    """What an answer earned. `groups`: kind of input → right; `notes`: for the student; `flags`: for you.
+
+    `diagnosis`, `came_out` and `notes` are about `example`, an input that was drawn afresh, never about a
+    hidden one.
+    """
 
     title: str
     of: float
@@ -37,6 +44,7 @@ class Mark:
     points: float = 0.0
     groups: dict[str, bool] = field(default_factory=dict)
     diagnosis: str = ""
+    example: str = ""
     came_out: str = ""
     hint: str = ""
     notes: list[str] = field(default_factory=list)
@@ -58,6 +66,7 @@ class Sitting:
         self.again: set[str] = set()  # whose answers may be others in the worker's next turn
         self.alone = False  # once running the cells has cost a worker
         self.loading = False
+        self.unclear: set[str] = set()  # of whose texts a worker that saw hidden inputs had a say
 
     def marks(self, exercises: Sequence[Exercise]) -> dict[str, Mark]:
         """Return a mark for each exercise, whatever happens."""
@@ -87,7 +96,9 @@ class Sitting:
         except Lost as error:
             how = self._end()
             lost = f"nothing came back from your code: {(isinstance(error, Ended) and how) or error}"
-        if lost or (outputs and outputs[-1].get("raised") == "TimeUp"):
+            mark.notes = []
+        late = bool(outputs) and outputs[-1].get("raised") == "TimeUp"
+        if lost or late:
             self.again.discard(exercise.name)
         if self.loading:  # running the cells has cost a worker: from here on by the definitions alone
             self.loading = False
@@ -96,6 +107,7 @@ class Sitting:
                 self.again.add(exercise.name)
         if not self.problem:
             self._judge(exercise, mark, cases, outputs)
+            self.unclear |= {exercise.name} if mark.status == "not yet" and not lost and not late else set()
             mark.diagnosis = lost if mark.diagnosis in ("", "no outputs") else mark.diagnosis
         return mark
 
@@ -123,13 +135,14 @@ class Sitting:
             mark.notes.append("this name is not defined in the notebook")
         elif "raised" in reply:
             mark.status = "not yet"
-            mark.diagnosis = f"the cell raised {reply['raised']} ({reply.get('message')}) {reply.get('line')}"
-        cells, used, skipped = (reply.get(key) or [] for key in ("cells", "used", "skipped"))
-        if isinstance(cells, int) and cells > 1:
-            mark.notes.append(f"it is defined {cells} times; the last definition counts")
-        if isinstance(skipped, list) and skipped:
-            mark.notes += ["it needed all cells to be run; these were skipped:", *map(str, skipped)]
-        taken = sorted(set(exercise.not_allowed) & set(map(str, used if isinstance(used, list) else ())))
+            mark.diagnosis = f"the cell raised {reply['raised']} ({reply['message']}) {reply['line']}"
+            self.unclear.add(name)
+        if 1 < reply.get("cells", 0) < 1000:
+            mark.notes.append(f"it is defined {reply['cells']} times; the last definition counts")
+        if reply.get("skipped"):
+            mark.notes += ["it needed all cells to be run; these were skipped:", *reply["skipped"]]
+            self.unclear.add(name)
+        taken = sorted(set(exercise.not_allowed) & set(reply.get("used", ())))
         mark.flags += [f"used, though not allowed: {', '.join(taken)}"] if taken else []
         return bool(reply.get("found")) and "raised" not in reply and not reply.get("untouched")
 
@@ -141,21 +154,26 @@ class Sitting:
             seconds = max(self._left(until - time.monotonic()), 0.01)
             case_sent = sent(case)
             reply = self.worker.ask("probe", seconds, _GRACE, name=exercise.name, case=case_sent)
-            out = reply.get("outputs")
-            outputs.append(out if isinstance(out, dict) else {})
+            outputs.append(reply.get("outputs", {}))
             if outputs[-1].get("raised") == "TimeUp":
+                late = f"not done after {seconds:.3g} s: is there an endless loop, or a much faster way?"
+                outputs[-1] = {"raised": "TimeUp", "message": late, "line": ""}
                 return
 
     def _judge(self, exercise: Exercise, mark: Mark, cases: Sequence[Case], outputs: list[Outputs]) -> None:
         mark.status = "not yet"
         try:
-            with preserved_rng(self.seed):
+            with preserved_rng(self.seed), time_limit(max(PATIENCE * exercise.seconds, _JUDGING)):
                 found = verdict(exercise, cases, outputs)
             self._note(exercise, mark, found, _share(found, cases, outputs))
             if found.difference and not found.passed:
                 mark.diagnosis = _diagnosis(found, outputs)
+                mark.example = _example(found.case or {})
                 mark.came_out = shown(found.difference.got)
-        except Exception as error:  # outputs may be any numbers and texts: what can't be judged is wrong
+        except (
+            Exception,
+            TimeUp,
+        ) as error:  # outputs may be any numbers and texts: what can't be judged is wrong
             mark.diagnosis = f"what came out can't be judged ({type(error).__name__})"
 
     def _note(self, exercise: Exercise, mark: Mark, found: Verdict, share: float) -> None:
@@ -204,8 +222,34 @@ def grade_submission(
     sitting = Sitting(cage, files, notebook, seed, timeout)
     sitting.problem = problem
     marks = sitting.marks(exercises)
+    if not sitting.problem:
+        unclear = [each for each in exercises if each.name in sitting.unclear]
+        again = Sitting(cage, files, notebook, _another(seed), timeout)
+        again.passed = list(sitting.passed)
+        for name, told in again.marks(unclear).items():
+            _explain(marks[name], told)
     found = {"notebook": printable(notebook), "isolation": cage.isolation}
     return _as_result(submission.student, chapter, marks, sitting.problem) | found
+
+
+def _explain(mark: Mark, told: Mark) -> None:
+    """Take the texts of a worker that has seen no hidden inputs, about inputs that were drawn afresh."""
+    mark.notes = told.notes
+    mark.example = told.example
+    mark.came_out = told.came_out
+    mark.diagnosis = told.diagnosis
+    if told.status == "passed" and mark.status != "passed":
+        mark.diagnosis = "right for another input of each kind, but not for all that were hidden"
+
+
+def _another(seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"an example {seed}".encode()).digest()[:8], "big") >> 1
+
+
+def _example(case: Case) -> str:
+    """Return a case as a student may see it: what kind of input it is, and its numbers, shortened."""
+    values = (f"{key} = {shown(value)}" for key, value in sent(case).items() if key != "about")
+    return printable(f"{case.get('about', 'an input')}: {'; '.join(values)}")
 
 
 def ungraded(student: str, chapter: str, exercises: Sequence[Exercise], why: str) -> dict[str, Any]:
@@ -228,6 +272,6 @@ def _as_result(student: str, chapter: str, marks: dict[str, Mark], note: str) ->
 
 def _cleaned(mark: Mark) -> dict[str, Any]:
     """Return a mark's fields, texts without control characters and of bounded length."""
-    texts = {key: printable(getattr(mark, key)) for key in ("diagnosis", "came_out", "hint")}
+    texts = {key: printable(getattr(mark, key)) for key in ("diagnosis", "example", "came_out", "hint")}
     lists = {key: [printable(each) for each in getattr(mark, key)[:25]] for key in ("notes", "flags")}
     return vars(mark) | texts | lists

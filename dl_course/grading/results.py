@@ -115,7 +115,7 @@ def read_roster(path: Path) -> list[str]:
     column = heads.index("student") if "student" in heads else 0
     rows = rows[1:] if "student" in heads else rows
     cells = [row[column].strip() for row in rows if len(row) > column]
-    return _told_apart([visible(each) for each in cells if each], f"the roster {path}")
+    return _told_apart([each for each in cells if each], f"the roster {path}")
 
 
 def _told_apart(names: Sequence[str], where: str) -> list[str]:
@@ -124,7 +124,8 @@ def _told_apart(names: Sequence[str], where: str) -> list[str]:
     for name in names:
         other = known.setdefault(identity(name), name)
         if other != name:
-            raise ValueError(f"{where} has both '{other}' and '{name}': one student, or two? Tell them apart")
+            both = f"'{visible(other)}' and '{visible(name)}'"
+            raise ValueError(f"{where} has both {both}: one student, or two? Tell them apart")
     return list(known.values())
 
 

@@ -109,14 +109,16 @@ def _regular_files(folder: Path) -> list[Path]:
         with os.scandir(here) as entries:
             for entry in entries:
                 seen += 1
-                if seen > MOST_ENTRIES or len(found) > MOST_FILES:
-                    raise ValueError(f"more than {MOST_FILES} files were handed in")
+                if seen > MOST_ENTRIES:
+                    raise ValueError(f"more than {MOST_ENTRIES} files and folders were handed in")
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append((here / entry.name, depth + 1))
                 elif entry.is_file(follow_symlinks=False):
                     found.append(here / entry.name)
+                if len(found) > MOST_FILES:
+                    raise ValueError(f"more than {MOST_FILES} files were handed in")
     return sorted(found)
 
 

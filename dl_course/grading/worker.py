@@ -89,8 +89,9 @@ class Zygote:
                 return self._end()
 
     def _isolation(self) -> str:
+        filtered = sandbox.filtered()  # found out here, once for all workers
         if self.namespaces:
-            return sandbox.NAMESPACES
+            return sandbox.NAMESPACES if filtered else sandbox.UNFILTERED
         return sandbox.USER if sandbox.own_user(self.namespaces) else sandbox.GROUP
 
     def _say(self, text: str) -> None:
@@ -137,6 +138,8 @@ class Zygote:
             self._end(f"it took more than {self.memory // 2**20:,} MiB of memory")
         elif len(family) > sandbox.PROCESSES:
             self._end(f"it started more than {sandbox.PROCESSES} processes")
+        elif len(family) > 4 and _open_files(family) > 4 * sandbox.OPEN_FILES:  # buffers count as nobody's
+            self._end(f"its processes opened more than {4 * sandbox.OPEN_FILES} files")
 
     def _end(self, why: str = "") -> None:
         """End the worker and all that it started."""
@@ -166,6 +169,16 @@ def _family() -> list[Any]:
     with contextlib.suppress(psutil.Error):
         return psutil.Process().children(recursive=True)
     return []
+
+
+def _open_files(family: list[Any]) -> int:
+    import psutil
+
+    found = 0
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            found += process.num_fds()
+    return found
 
 
 def _shared_out(family: list[Any]) -> int:

@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dl_course.exercises.checks import all_exercises
-from dl_course.grading import grade, judge
+from dl_course.exercises.checks import all_exercises, find_exercise
+from dl_course.grading import command, grade, judge
 from dl_course.grading.names import file_name
 from dl_course.notebooks import read, tags
+from tests.grading import attacks_on_the_judge  # noqa: F401 - files its attacks with the others
 from tests.grading.attacks import AFTER, ATTACKS, BEFORE, HARMLESS_TO_ITSELF, notebook
 
 pytestmark = pytest.mark.timeout(600)  # it starts programs or trains: more than a test has otherwise
@@ -70,6 +71,10 @@ def namespaces() -> bool:
     """Return whether the kernel lets workers into namespaces."""
     code = "from dl_course.grading.sandbox import enter_namespaces; enter_namespaces()"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_there_are_a_hundred_attacks():
+    assert len(ATTACKS) >= 100
 
 
 def result(folder, name):
@@ -139,6 +144,22 @@ def test_feedback_holds_neither_scripts_nor_escapes_and_is_small(graded):
         assert not any(ord(each) < 32 and each != "\n" for each in text)
         assert "\u202e" not in text
         assert len(text) < 100_000
+
+
+def test_feedback_tells_nothing_of_the_hidden_inputs(graded):
+    folder, _ = graded
+    seed = command._number("secret")
+    hidden = [
+        case["x"] for name in ("relu", "linear_forward") for case in find_exercise(name).seeded_cases(seed)
+    ]
+    numbers = {repr(abs(float(value)))[:9] for x in hidden for value in x.ravel() if value}
+    for path in (folder / "out").glob("**/*.*"):
+        if path.suffix in (".html", ".json", ".csv"):
+            text = path.read_text("utf-8")
+            assert not [number for number in numbers if number in text], path
+    told = result(folder, "tells_what_it_is_given")["exercises"]["relu"]
+    assert "GIVEN" in told["came_out"]  # of an example that was drawn afresh, which stands beside it
+    assert told["example"].startswith("numbers") or ":" in told["example"]
 
 
 def test_the_last_definition_counts_and_the_feedback_says_so(graded):
