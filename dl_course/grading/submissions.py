@@ -7,7 +7,7 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,26 +100,25 @@ def usual_chapter(submissions: Sequence[Submission]) -> str:
 def _regular_files(folder: Path) -> list[Path]:
     """Return the ordinary files below a folder but for hidden ones, sorted; ValueError beyond the bounds."""
     found: list[Path] = []
-    seen = 0
-    pending = [(folder, 0)]
-    while pending:
-        here, depth = pending.pop()
-        if depth > MOST_DEPTH:
-            raise ValueError(f"folders were handed in that lie more than {MOST_DEPTH} deep in one another")
-        with os.scandir(here) as entries:
-            for entry in entries:
-                seen += 1
-                if seen > MOST_ENTRIES:
-                    raise ValueError(f"more than {MOST_ENTRIES} files and folders were handed in")
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append((here / entry.name, depth + 1))
-                elif entry.is_file(follow_symlinks=False):
-                    found.append(here / entry.name)
-                if len(found) > MOST_FILES:
-                    raise ValueError(f"more than {MOST_FILES} files were handed in")
+    for seen, entry in enumerate(_entries(folder, 0)):
+        if seen > MOST_ENTRIES:
+            raise ValueError(f"more than {MOST_ENTRIES} files and folders were handed in")
+        if entry.is_file(follow_symlinks=False):
+            found.append(Path(entry.path))
+        if len(found) > MOST_FILES:
+            raise ValueError(f"more than {MOST_FILES} files were handed in")
     return sorted(found)
+
+
+def _entries(folder: Path, depth: int) -> Iterator[os.DirEntry[str]]:
+    if depth > MOST_DEPTH:
+        raise ValueError(f"folders were handed in that lie more than {MOST_DEPTH} deep in one another")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _entries(Path(entry.path), depth + 1)
 
 
 def _notebooks(path: Path) -> list[Path]:
