@@ -308,14 +308,15 @@ pd.Series(made, name="recorded run").to_frame()
 # `set_seed(0)`, then `fit(DigitNet(), train, val, **record["recipe"])`.) Now look at how far apart the two curves are at
 # the end.
 
-# %% alt="Learning curves by epoch: training and validation lie close together, in loss and in accuracy, and flatten at the end"
+# %% alt="Learning curves by epoch: after the first, training and validation lie close together, in loss and in accuracy, and flatten at the end"
 from dl_course.plots import learning_curves
 
 _ = learning_curves(pd.DataFrame(record["history"]))
 
 # %% [markdown]
-# They stay close together. Digits that look different in every epoch are hard to memorise, so the network has to learn
-# what carries over to new ones. And the last epochs, with the learning rate falling to zero, still gain something.
+# After the first epoch they lie close together. Digits that look different in every epoch are hard to memorise, so the
+# network has to learn what carries over to new ones. And the last epochs, with the learning rate falling to zero, still
+# gain something.
 #
 # If you have MNIST, we take that network. If not, `DigitNet` now learns the small collection, with the same schedule.
 
@@ -570,7 +571,7 @@ best = drops.argmax(1)
 
 # %% tags=["nbval-ignore-output"] alt="Two rows of misread digits: above, each under a map of what supports the wrong answer; below, the strongest window covered, and the answer that this gives"
 first = range(min(8, len(wrong)))
-maps = drops.clamp(min=0).reshape(-1, 1, 14, 14)
+maps = drops.clamp(min=0).reshape(len(wrong), 1, 14, 14)
 maps = maps / maps.amax((2, 3), keepdim=True).clamp(min=1e-6)
 maps = F.interpolate(maps, size=(28, 28))[:, 0]
 shown = [inputs[i] for i in first] + [covered(inputs[i], places[best[i]]) for i in first]
@@ -595,21 +596,22 @@ from dl_course.explain import gradcam
 
 ink = torch.stack([inputs[:, 0, row, column] > 0.3 for row, column in places], 1)
 peaks = {"searched: the best window": best}
-for layer in ("stage2", "stage3"):
+for layer in ("stage2", "stage3") if len(wrong) else ():
     cam = gradcam(model, inputs, layer, said).cpu()
     peaks[f"Grad-CAM's peak, {layer}"] = cam[:, ::2, ::2].flatten(1).argmax(1)
 some = torch.multinomial(ink.double(), 1, generator=torch.Generator().manual_seed(0))[:, 0]
 peaks["a random place on the ink"] = some
 each = torch.arange(len(wrong))
-table = {name: with_interval(turned[each, peak]) for name, peak in peaks.items()}
-table = pd.DataFrame(table).T.drop(columns="mistakes")
+table = {name: with_interval(turned[each, at]) for name, at in peaks.items() if len(wrong)}
+table = pd.DataFrame(table).T.drop(columns="mistakes", errors="ignore")
 table = table.rename(columns={"accuracy": "turned into the label"})
-table.assign(on_ink=[int(ink[each, p].sum()) for p in peaks.values()]).round(2)
+table.assign(on_ink=[int(ink[each, p].sum()) for p in peaks.values()][: len(table)]).round(2)
 
 # %% [markdown]
-# The search finds a deciding window for most mistakes. (So much for what a search can find: it needed nearly two hundred
-# questions a picture.) Grad-CAM's peak isn't shown to do better than a random place on the ink: look at the intervals.
-# Most of its peaks don't even lie on ink. In a network this small, on maps this coarse, don't read strokes out of it.
+# On MNIST, the search finds a deciding window for most mistakes. (No wonder: it asked nearly two hundred questions
+# about each picture.) Grad-CAM's peak isn't shown to do better than a random place on the ink: look at the intervals.
+# Most of its peaks don't even lie on ink. (Without MNIST there are too few mistakes to say any of this.) In a network
+# this small, on maps this coarse, don't read strokes out of it.
 
 # %% [markdown]
 # ## 10. Which labels are wrong?
@@ -798,9 +800,9 @@ pd.DataFrame(rows).T.round(4)
 
 # %% [markdown]
 # Compare the loss, which punishes false confidence, before and after; then the ECE with its yardstick. One number for
-# all pictures can't repair every bin. And the ECE depends on the bins and on how many pictures they hold. Here they are, for the first seed. A calibrated network lies on the diagonal; below it, a network
-# promises too much, above it too little. Read the lower panels first: a point that rests on a handful of pictures says
-# nothing.
+# all pictures can't repair every bin. And the ECE depends on the bins and on how many pictures they hold. Here are the
+# bins, for the first seed. A calibrated network lies on the diagonal; below it, a network promises too much, above it
+# too little. Read the lower panels first: a point that rests on a handful of pictures says nothing.
 
 # %% tags=["nbval-ignore-output"] alt="Above, two reliability diagrams of the MLP on 150 digits, as trained and with temperature; below, how many pictures each bin holds, by far the most in the last"
 figure, axes = plt.subplots(

@@ -45,8 +45,8 @@ sns.set_theme(style="white", palette="colorblind")
 
 # %% [markdown]
 # That place is a **config**: a small text file, in a format called YAML. Here is ours. It is small, to keep this
-# chapter quick: two fifths of the digits' training pictures to learn from, three tenths to judge by, and a small
-# network. (With so little work, a graphics card would only lose time, so we ask for the `cpu`.)
+# chapter quick: two fifths of the digits' training pictures to learn from, three tenths of them to judge by, and a
+# small network. (With so little work, a graphics card would only lose time, so we ask for the `cpu`.)
 
 # %%
 folder = Path(tempfile.mkdtemp())
@@ -213,7 +213,17 @@ print("the same weights:", all(torch.equal(first[name], second[name]) for name i
 #
 # Keeping an eye on many runs over weeks is called **tracking**. Start TensorBoard on the folder that holds them all,
 # `tensorboard --logdir runs`, and every run is a line in the same figure. Services such as Weights & Biases do the same
-# on a website, for a whole team; chapter 04 has the callback for it.
+# on a website, for a whole team; chapter 04 has the callback for it. What is on the website comes back as a table to
+# compare, by its API (this needs an account and a connection, so we only show it):
+#
+# ```python
+# import wandb
+#
+# runs = wandb.Api().runs("my-team/my-project")
+# pd.DataFrame({run.name: run.config | dict(run.summary._json_dict) for run in runs}).T
+# ```
+#
+# Without a connection, set `WANDB_MODE=offline`: runs are then written to a folder, and `wandb sync` uploads them later.
 
 # %% [markdown]
 # ## 3. The same training, five times
@@ -498,7 +508,8 @@ sns.despine()
 
 # %%
 ask("07-log-scale")
-#
+
+# %% [markdown]
 # **Exercise.** Write `search_space`.
 
 # %% tags=["exercise"]
@@ -852,6 +863,7 @@ def steps(batches, model, count=8):
 # %% tags=["nbval-ignore-output"]
 from dl_course.data import loader
 from dl_course.experiments import build_model
+
 def profiled(batches):
     set_seed(0)
     model = build_model(experiment.model, (1, 28, 28), 10)
@@ -922,8 +934,9 @@ ax.set(ylabel="ms, of eight steps")
 sns.despine()
 
 # %% [markdown]
-# Loading is short now. The other parts did the same work both times, so the differences between their bars are the noise
-# of this measurement: here, too, you need to know the noise before you believe a difference. Look next at the longest bar.
+# Loading is short now. The other parts did the same work both times, so the differences between their bars are the
+# noise of this measurement, and on a busy machine it is large: here, too, you need to know the noise before you believe
+# a difference. Look next at the longest bar.
 #
 # On a GPU, the CPU's clock is misleading. The CPU only *queues* the work and runs ahead, so a part may seem to take no
 # time. Profile with `ProfilerActivity.CUDA` as well, and look at the GPU's own times. If the GPU is idle most of the time,
