@@ -14,9 +14,12 @@ from dl_course.grading.names import printable
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse}td,th{text-align:left;padding:.2em .8em .2em 0;vertical-align:top}
+td{overflow-wrap:anywhere}
 th{white-space:nowrap}ul{list-style:none;padding:0;margin:0}ul:empty{display:none}
 section{border-left:4px solid #949494;padding-left:1em;margin:1.2em 0}
-.passed{border-color:#029e73}.not-yet{border-color:#d55e00}code{white-space:pre-wrap}pre{background:#f4f4f4;padding:.6em}"""
+.passed{border-color:#029e73}.not-yet{border-color:#d55e00}code{white-space:pre-wrap}
+.beside{display:grid;grid-template-columns:1fr 1fr;gap:1em}.beside div{min-width:0}
+pre{background:#f4f4f4;padding:.6em;overflow-wrap:anywhere;font-size:.85em}"""
 
 
 def student_page(result: dict[str, Any]) -> str:
@@ -71,7 +74,13 @@ def class_page(
         _exercise_row(name, [each["exercises"][name] for each in results], in_words(passes.get(name, ())))
         for name in names
     )
-    columns = ("exercise", "passed", "mean points", "typical mistakes", "passed at home")
+    columns = [
+        "exercise",
+        "passed",
+        "mean points",
+        "typical mistakes",
+        *(["passed at home"] if passes else []),
+    ]
     heads = "".join(f'<th scope="col">{each}</th>' for each in columns)
     noted = "".join(
         f"<tr><td>{safe(each['student'])}</td><td>{safe(each['note'])}</td></tr>"
@@ -91,7 +100,8 @@ def _exercise_row(name: str, marks: Sequence[dict[str, Any]], passes: str) -> st
     said = "".join(f"<li>{count} × {safe(text)}</li>" for text, count in typical)
     share = f"<td>{passed:.0%}</td><td>{mean:.2f} of {marks[0]['of']:g}</td>"
     head = f'<th scope="row">{safe(name)}</th>'
-    return f"<tr>{head}{share}<td><ul>{said}</ul></td><td>{safe(passes)}</td></tr>"
+    at_home = f"<td>{safe(passes)}</td>" if passes else ""
+    return f"<tr>{head}{share}<td><ul>{said}</ul></td>{at_home}</tr>"
 
 
 def safe(text: Any) -> str:
