@@ -148,8 +148,8 @@ def largest_difference(model: nn.Module, run, pictures: np.ndarray, sizes: list[
 check(largest_difference)
 
 # %% [markdown]
-# Now for our file. Float32 has about seven significant digits. Two programs that add the same numbers in a different order
-# may differ in the last ones, so we can't ask for exact equality.
+# Now for our file. A float32 has about seven significant digits. Two programs that add the same numbers in a different
+# order may differ in the last of them, so we can't ask for exact equality.
 
 # %%
 import onnxruntime
@@ -285,17 +285,18 @@ benchmark([folder / "digits.safetensors", export.path, static, dynamic], test).r
 # %% [markdown]
 # ## 6. A service
 #
-# Now to the strangers. A **service** is a program that waits for requests and answers them over HTTP, the protocol of the
-# web. Ours has two addresses: `GET /health` asks whether it is ready, and `POST /predict` sends pictures and gets back
-# their classes. In a terminal you would start it like this:
+# Now for the strangers. A **service** is a program that waits for requests and answers them over HTTP, the protocol of
+# the web. Ours has two addresses: `GET /health` asks whether it is ready, and `POST /predict` sends pictures and gets
+# back their classes. In a terminal you would start it like this:
 #
 # ```
 # dl-course serve digits.onnx --port 8000
 # ```
 #
-# At `http://127.0.0.1:8000`, your browser then shows a page where you can draw a digit. Here we start the same server
-# beside the notebook, on a free port. It doesn't use PyTorch at all. We also hand it two functions of a log, which we'll
-# need soon.
+# At `http://127.0.0.1:8000`, your browser then shows a page where you can draw a digit. (The page centres and scales
+# your drawing as MNIST's digits are. The small digits that this network learned from fill their pictures more, so it
+# may misread you: section 9 has more about such differences.) Here we start the same server beside the notebook, on a
+# free port. It doesn't use PyTorch at all. We also hand it two functions of a log, which we'll need soon.
 
 # %%
 import httpx
@@ -578,8 +579,8 @@ _ = days["accuracy"].plot(ax=axes[1], style="s-C2", ylabel="accuracy", ylim=(0, 
 # four steps: a second person confirms it; exact copies are removed; *some of the new pictures go to a test set*, which no
 # training ever sees; the others join the next version of the training data (chapter 07).
 #
-# But what users send is no random sample. They report what annoys them. Suppose that they report 60 of 100 wrong answers,
-# and confirm 5 of 100 right ones. The digits are turned by 25°.
+# But what users send is no random sample. They report what annoys them. Suppose that they correct 60 of 100 wrong
+# answers, and confirm 5 of 100 right ones. The digits are turned by 25°.
 
 # %% tags=["nbval-ignore-output"]
 answers, _ = predict_in_batches(run, rotate(pictures, 25).numpy(), 100)

@@ -4,12 +4,12 @@
 # Digits and drawn shapes are small worlds, made for learning. Photographs are not. Nobody has a million labelled ones
 # to begin with, and nobody needs them: somebody else has trained on a million, and what that network knows can be
 # carried over to your question. In this chapter you take such a network, find out what it knows and where it is wrong,
-# and use it with five labels a class. You also meet the cases where it doesn't help.
+# and use it with five labels per class. You also meet the cases where it doesn't help.
 #
 # **You will be able to**
 # - prepare pictures as a pretrained network expects them, and read its answers with the right amount of doubt
 # - use its features: neighbours, maps, linear probes at any depth
-# - fine-tune without spoiling what you paid for, and say with an interval what it gained
+# - fine-tune without ruining what the network knows, and say with an interval what it gained
 # - notice when a test set has leaked into the training, and write a model card
 #
 # **Time:** 90 minutes. **You need:** chapters 01 to 05b. Everything here runs without a network and without CIFAR-10;
@@ -80,7 +80,7 @@ batch.shape, f"{sum(p.numel() for p in net.parameters()):,} parameters"
 # %% [markdown]
 # ## 2. What the network says
 #
-# It gives 1,000 logits a picture. A person wants names, and how sure the network is of them.
+# It gives 1,000 logits per picture. A person wants names, and how sure the network is of them.
 #
 # **Exercise.** Write `top_classes`. The probabilities are those among *all* classes: the first three don't add up to 1.
 
@@ -114,10 +114,10 @@ pd.DataFrame({"the network says": answers, "would be right": right})
 
 # %% [markdown]
 # Read it row by row. For the cat it names three kinds of domestic cat, and together they hold most of the probability:
-# the network is sure that this is a cat and unsure which one, and a single "confidence" would hide that. Where ImageNet
-# has no class for what is in the picture, the network still must spread 100 % over its 1,000 names. It can't say "none
-# of these". Look at what it makes of the motorcycle, the coins and the moon: it names what comes nearest in shape or
-# surface. And where a right name exists, as for the clock, blur is enough to miss it.
+# the network is fairly sure that this is a cat and unsure of which kind, and a single "confidence" would hide that.
+# Where ImageNet has no class for what is in the picture, the network still must spread 100 % over its 1,000 names. It
+# can't say "none of these". Look at what it makes of the motorcycle, the coins and the moon: it names what comes
+# nearest in shape or surface. And where a right name exists, as for the clock, blur is enough to miss it.
 #
 # *Where* does it look when it names them? Grad-CAM, from chapter 05b, works on any convolutional network.
 
@@ -144,9 +144,10 @@ LayerExplorer(net.cpu(), plain, net.classes, transform=normalize)
 # %% [markdown]
 # ## 3. What it knows: features
 #
-# Cut the last layer off, and 1,280 numbers a picture remain. They were made to tell 1,000 classes apart, so they had to
-# become a good description of pictures in general. Before we use them, we need a question that is not ImageNet's. With
-# CIFAR-10 on your machine it is that; otherwise it is the drawn shapes of chapter 04, and the next cell says so.
+# Cut the last layer off, and 1,280 numbers per picture remain. They were made to tell 1,000 classes apart, so they had
+# to become a good description of pictures in general. Before we use them, we need a question that is not ImageNet's.
+# With CIFAR-10 on your machine, that's the one; otherwise we take the drawn shapes of chapter 04. The next cell says
+# which.
 
 # %% tags=["nbval-ignore-output"]
 def parts(name: str, sizes: tuple[int, int], seed: int = 0) -> list[data.Pictures]:
@@ -219,9 +220,10 @@ twice = shared_pictures(train.images, test.images)
 print("test pictures that are in the training part as well:", twice)
 
 # %% [markdown]
-# Copies that were resized or saved again as JPEG agree in no pixel. Those are found by their features, with what comes
-# next. `models.features` runs the network over a loader, takes what a layer gives, averages maps over their positions,
-# and keeps the result on the disk under a name made from pictures, weights and layer: run the cell again and it only reads.
+# Copies that were resized or saved again as JPEG hardly agree in any pixel. You can find those by their features, with
+# what comes next. `models.features` runs the network over a loader, takes what a layer gives, averages maps over their
+# positions, and keeps the result on the disk under a name made from pictures, weights and layer: run the cell again and
+# it only reads.
 
 # %% tags=["nbval-ignore-output"]
 STAGES = ["features.1", "features.3", "features.5", "features.7", "pool"]
@@ -242,8 +244,8 @@ print(f"{time.perf_counter() - start:.1f} s")
 # %% [markdown]
 # ### Neighbours
 #
-# If features describe what is in a picture, then pictures with similar features should show similar things. Similar means:
-# pointing in the same direction, the *cosine*. The length of a feature vector mostly tells how much contrast there is.
+# If features describe what is in a picture, then pictures with similar features should show similar things. Similar
+# means: pointing in the same direction, the *cosine*. The length of a feature vector counts for nothing then.
 #
 # **Exercise.** Write `nearest_pictures`.
 
@@ -289,7 +291,8 @@ sns.despine()
 #
 # ### Which stage knows what
 #
-# A *linear probe* is a linear classifier on frozen features. If it succeeds, the information was there, and lay open.
+# A *linear probe* is a linear classifier on frozen features. If it succeeds, the information was there, in a form that
+# one linear layer can read.
 
 # %%
 def probe(features: Tensor, labels: Tensor, more: Tensor, answers: Tensor) -> float:
@@ -320,14 +323,14 @@ print({name: round(each, 3) for name, each in depth.items()}, "pixels:", round(r
 print(f"on {len(test)} test pictures, 95 % of luck lies within ±{error:.3f}")
 
 # %% [markdown]
-# Compare the steps with that interval before you name a best stage. The last one need not win: it has specialised on
-# ImageNet's classes, and if your question is another one (drawn shapes are), an earlier stage can know more.
+# Compare the steps with that interval before you name a best stage. The last one need not win: it has specialised in
+# ImageNet's classes, and for a question that is quite different, an earlier stage can do better.
 #
 # ## 4. A test set that leaks
 #
-# `textures` has crops of eight surfaces. How do you split them? The usual way deals crops out at random. But crops of one
-# surface overlap, so pieces of the test pictures have been in the training. `textures-random` was split like that;
-# in `textures`, training and test come from different places on each surface.
+# `textures` has crops of eight surfaces. How do you split them? The usual way deals crops out at random. But crops of
+# one surface overlap, so pieces of the test pictures have been in the training set. `textures-random` was split like
+# that; in `textures`, training and test come from different places on each surface.
 
 # %%
 ask("09-random-split")
@@ -357,8 +360,8 @@ def split_by_place(lefts: Tensor, width: int, border: int, gap: int) -> tuple[Te
 check(split_by_place)
 
 # %% [markdown]
-# How much does the random split flatter? Take a method that only remembers, the nearest training picture, pixel by
-# pixel; and the network's features with a probe, on 20 crops a class.
+# How much does the random split flatter? Take a method that only remembers: it gives each test crop the label of the
+# nearest training crop, pixel by pixel.
 
 # %%
 def remembered(name: str) -> float:
@@ -373,13 +376,13 @@ leak = {name: round(remembered(name), 2) for name in ("textures", "textures-rand
 leak
 
 # %% [markdown]
-# The same method, the same surfaces, the same number of crops; only the split is another one. What the second number has
-# more is not knowledge of surfaces, it is memory of places. Report the first.
+# The same method, the same surfaces, the same number of crops; only the split differs. What the second number gains
+# isn't knowledge of surfaces but memory of places. Report the first.
 #
 # ## 5. Transfer: three ways, few labels
 #
 # - **Frozen**: the network stays, a new head learns.
-# - **Fine-tuned**: the head learns first-class, the upper stages move a little, too.
+# - **Fine-tuned**: a new head learns at the full rate, and the upper stages move a little, too.
 # - **From scratch**: a small network that has seen nothing.
 #
 # The new head first. How many numbers does it have to learn?
@@ -411,7 +414,7 @@ bool(moved), len(models.moving_statistics(tuned))
 
 # %% [markdown]
 # One batch in training mode, without a single optimizer step, and the statistics of all these norms have moved: the
-# "frozen" network is another one after every batch.
+# "frozen" network changes with every batch.
 #
 # **Exercise.** Write `head_step`, a training step of the head in which *nothing* else changes, statistics included.
 
@@ -439,8 +442,8 @@ check(head_step)
 
 # %% [markdown]
 # `models.freeze(model, *names)` does it once and for all: weights get no gradient, and norms keep their statistics even
-# when somebody calls `model.train()`. `models.rates_by_depth` gives the upper stages smaller rates the further they
-# are from the head. With both, fine-tuning is short:
+# when somebody calls `model.train()`. `models.rates_by_depth` gives each stage a smaller rate, the further it is from
+# the head. With both, fine-tuning is short:
 
 # %%
 def fine_tuned(pictures: data.Pictures, epochs: int = 6, rate: float = 3e-3) -> nn.Module:
@@ -485,9 +488,9 @@ def accuracy(model: nn.Module, pictures: data.Pictures, prepare) -> float:
     return (torch.cat(found) == answers).double().mean().item()
 
 # %% [markdown]
-# Now the comparison, on `textures`, with 5 and 20 labels a class. Which labels you happen to have matters a lot when they
-# are few, so every setting runs with three draws of labels (the same three for all methods), and the table gives the
-# mean and a 95 % interval from Student's t. With three draws it is wide. That is the honest width.
+# Now the comparison, on `textures`, with 5 and 20 labels per class. Which labels you happen to have matters a lot when
+# they are few, so every setting runs with three draws of labels (the same three for all methods), and the table gives
+# the mean and a 95 % interval from Student's t. With three draws the interval is wide, as it should be.
 
 # %%
 def drawn(pictures: data.Pictures, each: int, seed: int) -> Tensor:
@@ -539,9 +542,9 @@ sns.despine()
 #
 # ### When it does not help
 #
-# Transfer pays where labels are few and the new pictures resemble the old. Turn both round. The drawn shapes resemble no
-# photograph, and there are thousands of labels: the course's own small network was trained on 4,000 of them. Beside it,
-# probes on the large network's features, with 800.
+# Transfer pays where labels are few and the new pictures resemble the old. Now reverse both. The drawn shapes resemble
+# no photograph, and there are thousands of labels: the course's own small network was trained on 4,000 of them. Beside
+# it, probes on the large network's features, with 800.
 
 # %% tags=["nbval-ignore-output"]
 shape_train, shape_test = parts("shapes", (800, 400))
@@ -557,7 +560,7 @@ pd.Series(rows, name="test accuracy").round(3).to_frame()
 
 # %% [markdown]
 # The small network wins: it was trained for this question, with enough labels. A pretrained network is a starting
-# point, not a law. Always run the small one from scratch beside it.
+# point, not a rule. Always run the small one from scratch beside it.
 #
 # ## 6. A recipe, one change at a time
 #
@@ -634,13 +637,14 @@ print(learn)
 pd.DataFrame(lines).T.round(3)
 
 # %% [markdown]
-# Look at the middle column before you praise a line: a gain smaller than what two seeds differ by is none, yet. With so
-# few pictures and epochs on a CPU most lines are like that. On the whole data, `benchmarks/cifar10.py` in the course's
-# repository does it for real: a small network whose first layer *whitens* patches, beside the classic ResNet-18.
+# Look at the middle column before you praise a line: a gain smaller than the difference between two seeds isn't one
+# yet. With so few pictures and epochs on a CPU, expect most lines to be like that. On all of CIFAR-10,
+# `benchmarks/cifar10.py` in the course's repository does it for real: a small network whose first layer *whitens*
+# patches, beside the classic ResNet-18.
 #
 # ## 7. A model card
 #
-# A network that leaves your hands takes its limits along. Not more than a page; every number from a cell above.
+# A network that you hand on needs its limits written down. Keep it to a page, with every number from a cell above.
 
 # %% tags=["nbval-ignore-output"]
 frozen = groups.mean()[20, "frozen"], half[20, "frozen"]
@@ -661,9 +665,9 @@ with pd.option_context("display.max_colwidth", None):
 #
 # - A pretrained network comes with a preparation. Use exactly that one.
 # - It answers with one of its classes, whatever you show. Probabilities among the wrong names mean little.
-# - Features plus a linear probe are the first thing to try, and often the last.
-# - Frozen means weights *and* statistics. Upper stages learn slower than the head.
-# - Few labels make results jump: several draws, an interval, the same draws for every method.
+# - Features plus a linear probe are the first thing to try, and often all you need.
+# - Frozen means weights *and* statistics. Stages below the head learn more slowly than the head.
+# - With few labels, results vary a lot: take several draws, give an interval, and use the same draws for every method.
 # - Split by what makes pictures alike (a place, a person, a day), never only at random.
 # - Run a small network from scratch beside it. Sometimes it wins.
 #

@@ -50,7 +50,7 @@ QUESTIONS = (
             "One with few parameters": "A small model can hardly remember single crops, so it gains little.",
             "Guessing at random": "Guessing doesn't look at the training set, so no leak can help.",
             "None: test crops aren't training crops": "As whole pictures they differ, but they share "
-            "pixels, and that suffices.",
+            "pixels, and that is enough.",
         },
     ),
     Number(
@@ -61,8 +61,8 @@ QUESTIONS = (
         "A weight for each feature and class, 1,280 · 8, and a bias for each class, 8.",
         {
             10240: "Those are the weights. The bias has one more number for each class.",
-            11520: "The bias has one number a class, not one a feature.",
-            1280008: "That would be 1,280 features in, 1,000 out. The new head has 8 outputs.",
+            11520: "The bias has one number per class, not one per feature.",
+            1281000: "That would be 1,280 features in, 1,000 out. The new head has 8 outputs.",
         },
     ),
     Choice(
