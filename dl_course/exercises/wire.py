@@ -151,7 +151,7 @@ def _arrays(abouts: Any, rest: memoryview) -> Iterator[np.ndarray]:
 def _size(dtype: Any, shape: Any) -> int:
     if not isinstance(dtype, str) or not _NUMERIC.fullmatch(dtype) or not isinstance(shape, list):
         raise ValueError("an array that isn't of numbers")
-    if len(shape) > 16 or not all(type(each) is int and 0 <= each <= MAX_BYTES for each in shape):
+    if len(shape) > 16 or not all(type(each) is int and 0 <= each < 2**62 for each in shape):
         raise ValueError("a shape that isn't one")
     return math.prod(shape) * np.dtype(dtype).itemsize
 

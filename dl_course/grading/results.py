@@ -56,7 +56,8 @@ def fingerprint(submission: Submission, chapter: str, exercises: Sequence[Exerci
         digest.update(Path(module).read_bytes())
     try:
         for name, content in sorted(submission.files(chapter)[0].items()):
-            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
+            digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+            digest.update(content)
     except (ValueError, OSError) as error:
         digest.update(str(error).encode("utf-8", "replace"))
     return digest.hexdigest()

@@ -218,13 +218,14 @@ def _answer_questions(judge: socket.socket) -> None:
     sys.argv = ["notebook"]
     for name, content in files["files"].items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes(content.tobytes())
+        Path(name).write_bytes(content.data)
     try:
         desk = Desk(Answers(read_cells(Path(files["notebook"]))))
         reply = {"problem": ""}
     except ValueError as error:
         reply = {"problem": str(error)}
     send(judge, reply | {"number": files["number"]})
+    files.clear()  # their memory is the learner's from here on
     while True:
         try:
             question = receive(judge)

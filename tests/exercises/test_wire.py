@@ -143,3 +143,8 @@ def test_foreign_bytes_are_refused_and_nothing_in_them_runs(data):
 def test_too_many_bytes_are_refused_unread():
     with pytest.raises(ValueError, match="at most 1000"):
         load(dump(np.zeros(10_000)), max_bytes=1000)
+
+
+def test_a_saved_network_may_be_larger_than_a_reply():
+    weights = np.zeros(wire.MAX_BYTES + 1, np.uint8)
+    assert load(dump(weights), 2 * wire.MAX_BYTES).shape == weights.shape

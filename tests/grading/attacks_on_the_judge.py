@@ -114,6 +114,7 @@ def relu(x):
     return np.maximum(x, 0) if left else "nothing was left"
 """)  # fmt: skip
 attack("file_of_one_before", ATTACKS["file_left_behind"])
+NEED_WALLS = {*_CALLS, "file_left_behind", "file_of_one_before"}
 attack("other_ends", """
 import os
 def relu(x):

@@ -348,6 +348,17 @@ def test_where_namespaces_are_missing_too_a_worker_is_ended_with_its_children(no
     assert len(psutil.Process(no_namespaces.process.pid).children(recursive=True)) == before
 
 
+def test_what_isolates_the_submissions_is_said_before_any_is_run(monkeypatch, caplog):
+    class Bare:
+        isolation = "a user of its own"
+
+    monkeypatch.setattr(command, "_cages", {})
+    monkeypatch.setattr(command, "Cage", lambda *settings: Bare)
+    with caplog.at_level("INFO"):
+        CAGE_OF_A_RUN(2**30, None)
+    assert caplog.messages == ["Submissions run in: a user of its own"]
+
+
 def test_students_code_never_runs_as_root_unenclosed(hand_in, monkeypatch):
     class Bare:
         isolation = "a process group of its own"
