@@ -26,7 +26,7 @@ from dl_course.experiments.runs import Run, find_runs
 from dl_course.experiments.studies import importances, search, trial_table
 
 if TYPE_CHECKING:
-    from dl_course.experiments.drawing import draw_curves, draw_importances, draw_seeds, draw_trials
+    from dl_course.experiments.drawing import draw_curves, draw_seeds, draw_trials
 
 
 def __getattr__(name: str) -> Any:

@@ -43,12 +43,3 @@ def draw_trials(table: pd.DataFrame, ax: Axes | None = None, metric: str = "valu
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     ax.legend(fontsize=8)
     return ax
-
-
-def draw_importances(shares: pd.Series, ax: Axes | None = None) -> Axes:
-    """Draw what ``importances`` gives, the largest on top."""
-    ax = new_axes(ax, 5.5, 1 + 0.35 * len(shares))
-    ordered = shares.sort_values()
-    ax.barh([str(name) for name in ordered.index], ordered, color=COLORS[0])
-    ax.set(xlabel="importance, share of the variance", xlim=(0, 1))
-    return ax

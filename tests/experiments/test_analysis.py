@@ -15,7 +15,6 @@ from dl_course.experiments import (
     compare_seeds,
     curves,
     draw_curves,
-    draw_importances,
     draw_seeds,
     draw_trials,
     figures,
@@ -183,13 +182,11 @@ def test_seeds_are_drawn_as_dots_with_a_bar_at_their_mean(runs):
     plt.close("all")
 
 
-def test_trials_and_importances_are_drawn():
+def test_trials_are_drawn():
     table = pd.DataFrame({"state": ["complete", "pruned"], "value": [0.5, 0.25]}, index=[0, 1])
     ax = draw_trials(table, metric="val_accuracy")
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"complete", "pruned"}
     assert [list(line.get_ydata()) for line in ax.lines] == [[0.5], [0.25]]
-    bars = draw_importances(pd.Series({"rate": 0.75, "width": 0.25})).patches
-    assert [bar.get_width() for bar in bars] == [0.25, 0.75]
     plt.close("all")
 
 
