@@ -68,7 +68,7 @@ def test_malformed_bodies_neither_crash_it_nor_stay_in_memory_nor_on_disk(runnin
 
 def test_a_crowd_is_answered_to_the_last_request(running):
     _, port, _ = running
-    seen = Counter(status for status, _ in bench.load(port, bench.request(bench.png()), 20))
+    seen = Counter(status for status, _ in bench.load(port, bench.request(bench.png()), 4))
     assert list(seen) == ["200"] and seen["200"] > bench.CLIENTS
 
 
