@@ -9,11 +9,13 @@ import struct
 import zipfile
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from book import BUILD, HERE, ROOT, BookError, Project
+from book.editions import editions, pages_of
 from book.live import put_all
-from book.pages import write_pages
+from book.pages import write, write_pages
 from book.sharing import GENERAL, draw_cards
 
 _IMAGE = re.compile(r"<img\b(?![^>]*\bloading=)([^>]*?)\s*/?>")
@@ -21,7 +23,7 @@ _IMAGE = re.compile(r"<img\b(?![^>]*\bloading=)([^>]*?)\s*/?>")
 
 _SEARCH = ("searchtools", "language_data", "searchindex", "base-stemmer", "english-stemmer")
 _NAMED = '<summary aria-label="Pages of this part">'
-_DEFERRED = ("doctools", "sphinx_highlight", "sphinx-book-theme", *_SEARCH)
+_DEFERRED = ("doctools", "translations", "sphinx_highlight", "sphinx-book-theme", *_SEARCH)
 
 
 def stage(project: Project, build: Path = BUILD) -> Path:
@@ -62,9 +64,33 @@ def html(build: Path = BUILD) -> Path:
     """Build the site; return its folder."""
     project = Project.read()
     source = stage(project, build)
-    unfinished = _sphinx("html", source, build)
+    others = editions()
+    translated = {language: [each.stem for each in chapters] for language, chapters in others.items()}
+    unfinished = _sphinx("html", source, build, html_context={"translated": translated})
+    for language, chapters in others.items():
+        folder = build / f"source-{language}"
+        write(folder, pages_of(language, chapters, project))
+        context = {"edition": language, "translated": translated}
+        address = f"{project.site}/stable/{language}/"
+        made = _sphinx(
+            "html", folder, build, language=language, html_context=context, html_baseurl=address,
+            html_static_path=[str(HERE / "static")],
+        )  # fmt: skip
+        _name_the_stemmer(made / "_static" / "language_data.js")
+        made.replace(unfinished / language)
     _finish(unfinished, project)
     return _put(unfinished, build / "html")
+
+
+def _name_the_stemmer(script: Path) -> None:
+    """Let a search in Chinese stem English words by the stemmer that is there.
+
+    Sphinx 9 writes the English one into the file, and names it ChineseStemmer below.
+    """
+    text = script.read_text("utf-8")
+    script.write_text(
+        text.replace("window.Stemmer = ChineseStemmer", "window.Stemmer = EnglishStemmer"), "utf-8"
+    )
 
 
 def epub(build: Path = BUILD) -> Path:
@@ -95,17 +121,21 @@ def _paper(build: Path) -> Path:
     return build / "source-paper"
 
 
-def _sphinx(builder: str, source: Path, build: Path) -> Path:
-    """Run a builder with warnings as errors; return its output, or raise BookError with the first of them."""
+def _sphinx(builder: str, source: Path, build: Path, **settings: Any) -> Path:
+    """Run a builder with warnings as errors; return its output, or raise BookError with the first of them.
+
+    settings: Sphinx's, in place of those of conf.py.
+    """
     from sphinx.application import Sphinx
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
-    out, warnings = build / f"unfinished-{builder}", StringIO()
+    out = build / f"unfinished-{builder}{settings.get('language', '')}"
+    warnings = StringIO()
     shutil.rmtree(out, ignore_errors=True)
     with patch_docutils(HERE), docutils_namespace():
         doctrees = build / f"doctrees-{source.name}"
         static = [HERE / "static", build / "static"] if builder == "html" else [HERE / "paper"]
-        given: dict[str, object] = {"html_static_path": [str(folder) for folder in static]}
+        given: dict[str, Any] = {"html_static_path": [str(folder) for folder in static]} | settings
         if builder == "singlehtml":
             given["html_css_files"] = ["paper.css"]
         app = Sphinx(source, HERE, out, doctrees, builder, given, status=None, warning=warnings)
@@ -157,7 +187,7 @@ def _sooner(text: str, page: Path) -> str:
     unwanted = ["fontawesome"] if page.name == "search.html" else ["fontawesome", *_SEARCH]
     text = re.sub(rf'<script [^>]*src="[^"]*({"|".join(unwanted)})\.js[^"]*"[^>]*></script>', "", text)
     text = text.replace('<summary><span class="toctree-toggle"', f'{_NAMED}<span class="toctree-toggle"')
-    text = re.sub(r'(<button[^>]*search-button-field[^>]*?)\s+aria-label="Search"', r"\1", text)
+    text = re.sub(r'(<button[^>]*search-button-field[^>]*?)\s+aria-label="[^"]*"', r"\1", text)
     return re.sub(rf'<script (src="[^"]*(?:{"|".join(_DEFERRED)})\.js)', r"<script defer \1", text)
 
 

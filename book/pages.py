@@ -50,11 +50,12 @@ def write_pages(folder: Path, project: Project, said: dict[str, str], paper: boo
             pages[path.name] = _own(path.stem, said, chapters)
     if paper:
         pages["index.md"] = _own("paper-index", said, chapters)
-    _write(folder, pages)
+    write(folder, pages)
     return chapters
 
 
-def _write(folder: Path, pages: dict[str, str]) -> None:
+def write(folder: Path, pages: dict[str, str]) -> None:
+    """Write every page that differs from what is there, and remove those of no use."""
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if path.relative_to(folder).as_posix() not in pages:
             path.unlink()

@@ -30,7 +30,7 @@ def describe(app: Any, page: str, template: str, context: dict[str, Any], doctre
         "og:type": "article",
         "og:site_name": "dl_course",
         "og:url": f"{app.config.html_baseurl}{page}.html",
-        "og:image": f"{app.config.html_baseurl}_static/cards/{card}.png",
+        "og:image": f"{project.site}/stable/_static/cards/{card}.png",
         "og:image:alt": title,
     }
     lines = [f'<meta property="{name}" content="{html.escape(value)}">' for name, value in tags.items()]

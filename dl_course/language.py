@@ -52,9 +52,9 @@ def catalogue_path(language: str) -> Path:
     return _LOCALE / language / "LC_MESSAGES" / "dl_course.po"
 
 
-def say(text: str) -> str:
-    """Return what the package shows to its reader, in the reader's language, or as it is."""
-    language = chosen()
+def say(text: str, language: str | None = None) -> str:
+    """Return what the package shows to its reader, in the reader's language or that one, or as it is."""
+    language = language or chosen()
     return text if language == ENGLISH else _said(text, language)
 
 
