@@ -484,18 +484,15 @@ def _(dice: Any, seed: int) -> Case:
     x, y, classes = drawn(dice)
     forward = [
         lambda m, t: m.head(F.relu(h := m.body(t)) / (h.data.norm(dim=1, keepdim=True) + 1e-3)),
-        lambda m, t: m.head(F.relu(h := m.body(t)) + m.more(h).data * 2),
-        lambda m, t: m.head(
-            F.relu(m.body(t)) * torch.tensor(m.more(F.relu(m.body(t))).sigmoid().tolist()).to(t)
-        ),
+        lambda m, t: m.head(F.relu(h := m.body(t)) + torch.tanh(h).data * 2),
+        lambda m, t: m.head(F.relu(h := m.body(t)) * torch.tensor((4 * h).sigmoid().tolist()).to(t)),
     ][turn - 3]
     model = Then(
         forward,
         body=encoder(8, x.shape[1]),
-        more=nn.Linear(32, 32) if turn > 3 else nn.Identity(),
         head=nn.Linear(32, classes),
     )
-    return cls(model, x, y, dice, f"kind {turn}", also={"no-gradient"} if turn > 3 else set())
+    return cls(model, x, y, dice, f"kind {turn}")
 
 
 @plant("dropout-too-strong")
