@@ -3,11 +3,11 @@
     python benchmarks/faults.py [--short | --tuning] [--only FAULT …] [--first SEED] [--cases N]
                                 [--healthy N] [--rows FILE] [--store]
 
-Plants every fault of the vocabulary in networks and data that no limit was chosen by (faulty.py,
-reported.py), and looks at healthy set-ups: three in ten of kinds of their own (kinds.py). Exits 1 where
-macro recall < 0.95, a fault's recall < 0.8, precision < 0.95, there is any warning or error on a healthy
-one, or the median check-up takes more than 5 s. A finding is false unless planted, a consequence of it
-(CONSEQUENCES beside the rules), or what was planted by another name.
+Plants every fault of the vocabulary by seeds (faulty.py, reported.py), and looks at healthy set-ups: three
+in ten of kinds of their own (kinds.py). Exits 1 where macro recall < 0.95, a fault's recall < 0.8,
+precision < 0.95, there is any warning or error on a healthy one, or the median check-up takes more than
+5 s. A finding is false unless planted, a consequence of it (CONSEQUENCES beside the rules), or what was
+planted by another name.
 
 --rows: every result is added to this file, a JSON object a line; what is there already isn't run again,
 and counts. --store: keep the figures in benchmarks/results for the book and the README.

@@ -373,7 +373,7 @@ def missed(rows):
 def kept(sums, given):
     """Store what was found."""
     first = next(iter(sums.values()))
-    where = "rebuilt from public reports" if given.folder else "planted"
+    where = "rebuilt from public reports, known when rules were made" if given.folder else "planted"
     well = f"{first['healthy']} set-ups: {first['mended']} mended, {first['healthy'] - first['mended']} drawn"
     well += " by seeds from 30000"
     figures = {}

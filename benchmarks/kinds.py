@@ -1,7 +1,8 @@
 """Healthy set-ups of kinds of their own, for ``benchmarks/faults.py``: one function each, varied by a seed.
 
-No limit was chosen by them. Data are made here, so that there is something to learn in all of them, or are
-pictures of ``faulty.pictures``.
+Data are made here, so that there is something to learn in all of them, or are pictures of
+``faulty.pictures``. Alarms on seeds 20000 to 20300 were known when rules were mended: take others to
+measure anew.
 """
 
 import math
