@@ -84,7 +84,9 @@ def removal_areas(
         taken = [rank[:, None] < step / steps * height * width for step in range(steps + 1)]
         changes = ((torch.zeros_like(images), images), (images, blurred))
         mixed = (new.where(share, old) for new, old in changes for share in taken)
-        scores = torch.stack([scores_of(model(x), len(x)) for x in mixed]).softmax(2)  # (2·17, N, classes)
+        scores = torch.stack(  # (2·17, N, classes); in parts, which a cache holds: a third less time
+            [torch.cat([scores_of(model(part), len(part)) for part in x.split(50)]) for x in mixed]
+        ).softmax(2)
     curves = scores.gather(2, chosen.expand(len(scores), -1, -1)).view(2, steps + 1, -1)
     return torch.trapezoid(curves.cpu(), dx=1 / steps, dim=1)
 
