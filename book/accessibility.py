@@ -34,7 +34,7 @@ _WIDE = "document.documentElement.scrollWidth > document.documentElement.clientW
 def pages_of(site: Path) -> list[str]:
     """Return all pages' addresses within the site; 404.html has a base of its own."""
     found = [page.relative_to(site).as_posix() for page in site.rglob("*.html")]
-    return sorted(each for each in found if not each.startswith("_static") and each != "404.html")
+    return sorted(each for each in found if "_static" not in each.split("/") and each != "404.html")
 
 
 def problems(

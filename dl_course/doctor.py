@@ -73,7 +73,7 @@ class Health:
 
 def doctor() -> Health:
     """Look at Python, torch, device, driver, memory, Jupyter, widgets, data and write access."""
-    looks: list[Callable[[], Iterator[Item]]] = [
+    examinations: list[Callable[[], Iterator[Item]]] = [
         _python,
         _torch,
         _memory,
@@ -82,7 +82,7 @@ def doctor() -> Health:
         _data,
         _writing,
     ]
-    return Health(tuple(item for look in looks for item in look()))
+    return Health(tuple(item for examine in examinations for item in examine()))
 
 
 def _python() -> Iterator[Item]:

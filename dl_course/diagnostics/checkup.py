@@ -9,7 +9,7 @@ from torch import nn
 
 from dl_course.diagnostics.rules import Report
 from dl_course.diagnostics.rules.evidence import Evidence
-from dl_course.diagnostics.rules.finding import CHECKS, CURVES, judged
+from dl_course.diagnostics.rules.finding import CHECKS, CURVES, report_of
 from dl_course.diagnostics.rules.history import Curves
 from dl_course.kept import kept
 from dl_course.runtime import preserved_rng
@@ -44,7 +44,7 @@ def checkup(
             evidence.notes.append(
                 f"could not be put back, had it been used: {', '.join(sorted(reached.lost))}"
             )
-        report = judged(CHECKS, evidence)
+        report = report_of(CHECKS, evidence)
         return replace(report, notes=tuple(evidence.notes), measured=_measured(evidence))
 
 
@@ -59,4 +59,4 @@ def _measured(evidence: Evidence) -> dict[str, Any]:
 
 def diagnose_history(history: Any) -> Report:
     """Return what learning curves say: a ``History`` or a table with epoch, train_loss, val_loss, …."""
-    return judged(CURVES, Curves(pd.DataFrame(getattr(history, "epochs", history))))
+    return report_of(CURVES, Curves(pd.DataFrame(getattr(history, "epochs", history))))

@@ -85,7 +85,7 @@ class Asked(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         return super()._repr_mimebundle_(**kwargs) | {
             "text/plain": repr(self),
-            "text/html": card(self.question),
+            "text/html": card_html(self.question),
         }
 
     def __repr__(self) -> str:
@@ -95,7 +95,7 @@ class Asked(widgets.VBox):
         return f"{say(self.question.text)}{choices}\n{how}"
 
 
-def card(question: Question) -> str:
+def card_html(question: Question) -> str:
     """Return a question as HTML that needs no kernel: what there is to say, folded under each choice."""
     if isinstance(question, Choice):
         folded = {choice: question.explain(choice) for choice in question.options.values()}

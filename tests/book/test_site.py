@@ -11,6 +11,7 @@ import pytest
 
 from book import Project
 from book.chapters import read_chapters
+from book.editions import editions
 from dl_course.exercises.checks import find_exercise
 
 pytestmark = [
@@ -179,3 +180,22 @@ def test_the_reference_lists_parameters_one_by_one_and_leaves_no_markup_in_the_t
     assert re.search(r"<strong>images</strong> – \(N, C, H, W\)", entry)
     for path in (site / "api").glob("*.html"):
         assert "system-message" not in path.read_text("utf-8") and "``" not in path.read_text("utf-8")
+
+
+TRANSLATED = {language: [each.stem for each in chapters] for language, chapters in editions().items()}
+
+
+def test_a_translated_chapter_stands_beside_the_english_one_and_each_leads_to_the_other(site):
+    assert TRANSLATED["zh_CN"]
+    for stem in TRANSLATED["zh_CN"]:
+        theirs = text_of(site, f"zh_CN/chapters/{stem}.html")
+        assert '<html lang="zh-CN"' in theirs and f'href="../../chapters/{stem}.html">English' in theirs
+        assert f'href="../zh_CN/chapters/{stem}.html">中文' in text_of(site, f"chapters/{stem}.html")
+        outline = re.compile(r'<section class="exercise" id="([\w-]+)"')
+        assert outline.findall(theirs) == outline.findall(text_of(site, f"chapters/{stem}.html"))
+
+
+def test_the_chinese_search_knows_chinese_words_and_finds_its_stemmer(site):
+    index = text_of(site, "zh_CN/searchindex.js")
+    assert "张量" in index or "\\u5f20\\u91cf" in index
+    assert "ChineseStemmer" not in text_of(site, "zh_CN/_static/language_data.js").split("window.")[-1]

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dl_course.diagnostics import Finding, checkup
 from dl_course.diagnostics.rules import CONSEQUENCES
 from dl_course.diagnostics.rules.evidence import Evidence
-from dl_course.diagnostics.rules.finding import CHECKS, CURVES, judged
+from dl_course.diagnostics.rules.finding import CHECKS, CURVES, report_of
 from dl_course.training.schedules import build as schedule
 from tests.diagnostics.networks import same, state_of
 
@@ -142,7 +142,7 @@ def test_markup_in_a_message_is_text_in_html():
         raise ValueError("<b>no</b>")
 
     strange.fault = "label-noise"
-    assert "&lt;b&gt;" in judged([strange], None)._repr_html_()
+    assert "&lt;b&gt;" in report_of([strange], None)._repr_html_()
 
 
 def test_what_cannot_run_says_why(data):

@@ -13,7 +13,7 @@ import torch
 
 from dl_course import ask, progress
 from dl_course.exercises import questions
-from dl_course.exercises.asking import card
+from dl_course.exercises.asking import card_html
 from dl_course.exercises.questions import Choice, Number, Shape, all_questions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,14 +154,14 @@ def test_the_line_to_type_in_answers_once_by_enter_or_button_and_says_what_it_ta
 
 
 def test_without_a_kernel_each_choice_opens_to_its_explanation():
-    shown = card(COLOUR)
+    shown = card_html(COLOUR)
     assert shown.count("<details>") == 3 and "<code>red</code>" in shown
     assert re.findall(r"<summary>(.*?)</summary><p>(.)", shown) == [
         (choice, "✓" if choice == "Blood" else "✗") for choice in COLOUR.options.values()
     ]
-    assert "1.5. 3 / 2." in card(HALF) and "(3, 8, 8). C, H, W." in card(SIZE)
+    assert "1.5. 3 / 2." in card_html(HALF) and "(3, 8, 8). C, H, W." in card_html(SIZE)
     tricky = Choice("90-tags", "Is `a < b`?", "<b>yes</b>", "&", {"no": "…"})
-    assert "<code>a &lt; b</code>" in card(tricky) and "&lt;b&gt;yes" in card(tricky)
+    assert "<code>a &lt; b</code>" in card_html(tricky) and "&lt;b&gt;yes" in card_html(tricky)
 
 
 def test_what_is_stored_of_a_form_is_the_same_on_every_machine_and_after_an_answer():
@@ -188,7 +188,7 @@ def test_the_right_answer_of_the_course_is_right_and_the_mistakes_are_not(questi
     for wrong, words in question.mistakes.items():
         answer = question.read(wrong)
         assert not question.is_right(answer) and question.explain(answer) == words
-    card(question)
+    card_html(question)
 
 
 @every_question

@@ -79,14 +79,14 @@ def rule(fault: str, severity: str = "warning", rules: list[Rule] = CHECKS) -> C
     The first paragraphs of its docstring give the limit and its reason, the last the advice.
     """
 
-    def made(look: Callable[[Any], Found]) -> Rule:
-        @wraps(look)
+    def made(measure: Callable[[Any], Found]) -> Rule:
+        @wraps(measure)
         def judge(evidence: Any) -> Finding | None:
-            found = look(evidence)
+            found = measure(evidence)
             where, text = found if isinstance(found, tuple) else (None, found)
             return Finding(fault, severity, where, str(text), advice) if text else None
 
-        advice = " ".join((inspect.getdoc(look) or "").rpartition("\n\n")[2].split())
+        advice = " ".join((inspect.getdoc(measure) or "").rpartition("\n\n")[2].split())
         judge.fault = fault  # type: ignore[attr-defined]
         rules.append(judge)
         return judge
@@ -94,7 +94,7 @@ def rule(fault: str, severity: str = "warning", rules: list[Rule] = CHECKS) -> C
     return made
 
 
-def judged(rules: list[Any], evidence: Any) -> Report:
+def report_of(rules: list[Any], evidence: Any) -> Report:
     """Return what the rules say, causes first."""
     found = list[Finding]()
     skipped = dict[str, str]()

@@ -27,7 +27,7 @@ def loss_broadcast(e: Evidence) -> Found:
     labels = e.batch[1]
     if not isinstance(outputs, Tensor) or not isinstance(labels, Tensor) or outputs.shape == labels.shape:
         return None
-    shape = _together(outputs, labels)
+    shape = _broadcast_shape(outputs, labels)
     moved = labels.roll(1, 0)
     free = torch.rand_like(outputs)
     if len(outputs) != len(labels) or shape.numel() <= max(outputs.numel(), labels.numel()):
@@ -42,7 +42,7 @@ def loss_broadcast(e: Evidence) -> Found:
     return rotated and looks and f"{text}; with labels moved on by one the loss stays {there:.4g}"
 
 
-def _together(outputs: Tensor, labels: Tensor) -> torch.Size:
+def _broadcast_shape(outputs: Tensor, labels: Tensor) -> torch.Size:
     try:
         return torch.broadcast_shapes(outputs.shape, labels.shape)
     except RuntimeError:
