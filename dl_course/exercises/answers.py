@@ -8,8 +8,10 @@ import linecache
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
+from dl_course.exercises.probes import is_exercise
 from dl_course.exercises.probes.tools import code_objects
 from dl_course.exercises.results import Box
 
@@ -76,14 +78,38 @@ def source_of(answer: Any) -> str:
 
 
 def names_used(answer: Any) -> set[str]:
-    """Return the global and attribute names in an answer's own code; "loop" where it has for or while."""
+    """Return the global and attribute names in an answer's code; "loop" where it has for or while.
+
+    With those of the helpers that it names, and theirs: functions and classes of the same module. Another
+    exercise's answer is none: it has been asked for.
+    """
     names: set[str] = set()
-    for code in code_objects(answer):
-        names.update(code.co_names)
-        operations = {instruction.opname for instruction in dis.get_instructions(code)}
-        if any(op == "FOR_ITER" or ("JUMP_BACKWARD" in op and "NO_INTERRUPT" not in op) for op in operations):
-            names.add("loop")
+    seen: list[Any] = []
+    pending = [answer]
+    while pending:
+        seen.append(helper := pending.pop())
+        own = set[str]().union(*map(_names_in, code_objects(helper)))
+        names |= own
+        members = [
+            getattr(each, "__func__", each) for each in (helper, *getattr(helper, "__dict__", {}).values())
+        ]
+        beside: dict[str, Any] = next(
+            (each.__globals__ for each in members if hasattr(each, "__globals__")), {}
+        )
+        named = [beside.get(name) for name in sorted(own) if not is_exercise(name)]
+        pending += [
+            each
+            for each in (*named, *getattr(helper, "__mro__", ()))
+            if isinstance(each, (type, FunctionType)) and each.__module__ == answer.__module__
+            if not any(each is known for known in seen)
+        ]
     return names
+
+
+def _names_in(code: CodeType) -> set[str]:
+    operations = {instruction.opname for instruction in dis.get_instructions(code)}
+    loops = any(op == "FOR_ITER" or ("JUMP_BACKWARD" in op and "NO_INTERRUPT" not in op) for op in operations)
+    return {*code.co_names, *(["loop"] if loops else [])}
 
 
 def _say(box: Box) -> None:

@@ -10,7 +10,7 @@ from dl_course.exercises.checks import all_exercises, find_exercise
 from dl_course.exercises.judging import Exercise, Verdict, verdict
 from dl_course.exercises.limits import Printed, TimeUp, printing_into, time_limit
 from dl_course.exercises.probes import Case, Outputs, find_probe, sent
-from dl_course.exercises.probes.tools import answer_outputs
+from dl_course.exercises.probes.tools import answer_outputs, finished
 from dl_course.exercises.progress_file import progress
 from dl_course.exercises.results import Box, Result, first_differing, result, shown
 from dl_course.exercises.wire import dump, load
@@ -139,7 +139,10 @@ def _outputs(exercise: Exercise, answer: Any, cases: list[Case], printed: Printe
     try:
         with preserved_rng(NOTEBOOK_SEED), printing_into(printed), time_limit(exercise.seconds):
             for case in cases:
-                outputs.append(load(dump(answer_outputs(probe, answer, load(dump(sent(case)))))))
+                given = load(dump(sent(case)))
+                outputs.append(
+                    finished(exercise.name, load(dump(answer_outputs(probe, answer, given))), case)
+                )
     except TimeUp:
         late = f"not done after {exercise.seconds:g} s: is there an endless loop, or a much faster way?"
         outputs.append({"raised": "TimeUp", "message": late, "line": ""})
@@ -151,7 +154,7 @@ def _not_yet(exercise: Exercise, found: Verdict, printed: str) -> Result:
     kinds = len(found.groups)
     assert found.case is not None and found.difference is not None
     difference = found.difference
-    given = {key: value for key, value in sent(found.case).items() if key not in ("about", "seed")}
+    given = {key: value for key, value in sent(found.case).items() if key != "seed"}
     headline = f"{exercise.name}: not yet ({right} of {kinds} kinds of input right)"
     got = difference.got
     expected = difference.expected

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from dl_course.exercises.compare import Difference, first_difference
 from dl_course.exercises.probes import Case, Outputs, find_probe, sent
-from dl_course.exercises.probes.tools import answer_outputs
+from dl_course.exercises.probes.tools import answer_outputs, finished, plain
 
 
 class Exercise:
@@ -21,9 +22,9 @@ class Exercise:
     A subclass gives `name`, `points`, `hints`, `reference` (a right answer), `mistakes` (diagnosis → the
     answer that makes it) or `slips` (what the reference takes as `slip=`, to make a mistake → its diagnosis),
     and `cases(rng)`: plain dicts with sizes and values from rng. Their key "about"
-    says what the input is; cases of one "about" earn their points together. Keys beginning with "_" (labels)
-    stay with the judge. It may override `judge` where many answers are right. `not_allowed` names what
-    to do without; "loop" is for and while.
+    says what the input is; cases of one "about" earn their points together. It and keys beginning with "_"
+    (labels) stay with the judge, but for "_apart", which the probe's second half is given. It may override
+    `judge` where many answers are right. `not_allowed` names what to do without; "loop" is for and while.
     """
 
     name: ClassVar[str]
@@ -77,7 +78,7 @@ class Exercise:
 
     def outputs_of(self, answer: Any, case: Case) -> Outputs:
         """Return what an answer of ours puts out for a case."""
-        return answer_outputs(find_probe(self.name), answer, sent(case))
+        return finished(self.name, answer_outputs(find_probe(self.name), answer, sent(case)), case)
 
 
 def draw(rng: np.random.Generator, low: int, high: int) -> int:
@@ -109,7 +110,7 @@ def verdict(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Outputs
     groups: dict[str, bool] = {}
     first: tuple[Case, Difference] | None = None
     for case, out in _pairs(cases, outputs):
-        about = str(case.get("about", "an input"))
+        about = _about(case)
         difference = (
             exercise.judge(case, out) if out is not None else Difference("", None, None, "no outputs")
         )
@@ -121,6 +122,69 @@ def verdict(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Outputs
     case, difference = first
     mistake = _mistake(exercise, cases, outputs, case)
     return Verdict(groups, case, replace(difference, diagnosis=mistake or difference.diagnosis))
+
+
+def earned(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Outputs], found: Verdict) -> float:
+    """Return the share of an exercise's points that an answer has earned: that of the kinds that went right.
+
+    Nothing, if an answer that takes no work gets these kinds right too: one that only raises errors, returns
+    a constant, or hands back what it is given.
+    """
+    pairs = [pair for pair in _pairs(cases, outputs) if found.groups[_about(pair[0])]]
+    if all("raised" in (out or {}) for _, out in pairs):
+        return 0.0
+    if found.passed:
+        return found.share
+    easy = (
+        all(not exercise.judge(case, exercise.outputs_of(trivial, case)) for case, _ in pairs)
+        for trivial in _trivial_answers(exercise.name)
+    )
+    return 0.0 if any(easy) else found.share
+
+
+@lru_cache(maxsize=32)
+def _trivial_answers(name: str) -> list[Callable[..., Any]]:
+    """Return answers that take no work: an argument, a usual value, what the reference always returns."""
+    exercise = Exercise.registered[name]
+    returned = [_returned(exercise, seed) for seed in (0, 1)]
+    same = [one for one in returned[0] if any(_alike(one, other) for other in returned[1])]
+    constants = (None, 0, 1, math.inf, math.nan, "", [], ([], []), np.zeros(0), *same)
+    return [
+        *(partial(_argument, place) for place in range(4)),
+        *(partial(_always, each) for each in constants),
+    ]
+
+
+def _argument(place: int, *arguments: Any, **options: Any) -> Any:
+    return [*arguments, *options.values()][place]
+
+
+def _always(value: Any, *arguments: Any, **options: Any) -> Any:
+    return value
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return first_difference(plain(one), plain(other), 1e-4, 1e-5) is None
+
+
+def _returned(exercise: Exercise, seed: int) -> list[Any]:
+    """Return what a reference that is a function returns for the cases of a seed."""
+    reference = getattr(exercise, "reference", None)
+    found: list[Any] = []
+    if reference is None or isinstance(reference, type):
+        return found
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        found.append(reference(*arguments, **options))
+        return found[-1]
+
+    for case in exercise.seeded_cases(seed):
+        exercise.outputs_of(noting, case)
+    return found
+
+
+def _about(case: Case) -> str:
+    return str(case.get("about", "an input"))
 
 
 def _mistake(exercise: Exercise, cases: Sequence[Case], outputs: Sequence[Outputs], failed: Case) -> str:

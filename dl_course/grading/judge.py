@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dl_course.exercises.answers import STUB
-from dl_course.exercises.judging import Exercise, Verdict, verdict
+from dl_course.exercises.judging import Exercise, Verdict, earned, verdict
 from dl_course.exercises.limits import TimeUp, time_limit
-from dl_course.exercises.probes import Case, Outputs, sent
+from dl_course.exercises.probes import Case, Outputs, second_half, sent
 from dl_course.exercises.results import shown
 from dl_course.grading.cage import Cage, Worker
 from dl_course.grading.cells import ALONE, AT_THE_END, HERE
@@ -27,6 +27,7 @@ from dl_course.runtime import preserved_rng
 PATIENCE = 3.0  # times the seconds that an exercise gives in the notebook: the grader's machine may be slower
 _JUDGING = 10.0  # the least seconds in which all outputs of an answer must be compared
 _LOADING = 30.0
+_NOTHING = b'{"cells": [{"cell_type": "code", "source": "None"}]}'
 _GRACE = 2.0
 
 
@@ -93,6 +94,7 @@ class Sitting:
             if not self._loaded(exercise, mark, turn):
                 return mark
             self._called(exercise, cases, outputs)
+            self._finished(exercise, cases, outputs)
         except Lost as error:
             how = self._end()
             lost = f"nothing came back from your code: {(isinstance(error, Ended) and how) or error}"
@@ -160,20 +162,33 @@ class Sitting:
                 outputs[-1] = {"raised": "TimeUp", "message": late, "line": ""}
                 return
 
+    def _finished(self, exercise: Exercise, cases: Sequence[Case], outputs: list[Outputs]) -> None:
+        """Have the second half of the probe done, if it has one, by a worker without a learner's code."""
+        if second_half(exercise.name) is None:
+            return
+        self._end()
+        self.worker = self.cage.worker()
+        self.worker.open({"nothing.ipynb": _NOTHING}, "nothing.ipynb", self._left(_LOADING))
+        name = f"{exercise.name}_apart"
+        for place, (case, out) in enumerate(zip(cases, list(outputs), strict=False)):
+            if "raised" not in out:
+                outputs[place] = {}  # what the first half put out proves nothing
+                seconds = self._left(PATIENCE * exercise.seconds)
+                reply = self.worker.ask("probe", seconds, _GRACE, name=name, case=case["_apart"], given=out)
+                outputs[place] = reply.get("outputs", {})
+        self._end()
+
     def _judge(self, exercise: Exercise, mark: Mark, cases: Sequence[Case], outputs: list[Outputs]) -> None:
         mark.status = "not yet"
         try:
             with preserved_rng(self.seed), time_limit(max(PATIENCE * exercise.seconds, _JUDGING)):
                 found = verdict(exercise, cases, outputs)
-            self._note(exercise, mark, found, _share(found, cases, outputs))
+            self._note(exercise, mark, found, earned(exercise, cases, outputs, found))
             if found.difference and not found.passed:
                 mark.diagnosis = _diagnosis(found, outputs)
                 mark.example = _example(found.case or {})
                 mark.came_out = shown(found.difference.got)
-        except (
-            Exception,
-            TimeUp,
-        ) as error:  # outputs may be any numbers and texts: what can't be judged is wrong
+        except (Exception, TimeUp) as error:  # outputs may be any values: what can't be judged is wrong
             mark.diagnosis = f"what came out can't be judged ({type(error).__name__})"
 
     def _note(self, exercise: Exercise, mark: Mark, found: Verdict, share: float) -> None:
@@ -190,13 +205,6 @@ class Sitting:
         worker = self.worker
         self.worker = None
         return worker.close() if worker else ""
-
-
-def _share(found: Verdict, cases: Sequence[Case], outputs: Sequence[Outputs]) -> float:
-    """The share of the kinds of input that went right; errors alone, which anyone can raise, earn nothing."""
-    pairs = zip(cases, outputs, strict=False)
-    values = {str(case.get("about", "an input")) for case, out in pairs if "raised" not in out}
-    return found.share if any(found.groups.get(about) for about in values) else 0.0
 
 
 def _diagnosis(found: Verdict, outputs: Sequence[Outputs]) -> str:

@@ -431,6 +431,15 @@ def test_the_courses_own_network_is_no_answer(beside, weights):
     assert "without trained" in diagnosis(check(Challenge))
 
 
+def test_a_network_that_torch_export_cannot_follow_is_told_why(beside, weights):
+    class Branching(Small):
+        def forward(self, x):
+            return super().forward(x / 255 if x.max() > 1 else x)
+
+    save_file(weights, beside)
+    assert "torch.export can't follow forward" in str(check(named(Branching)))
+
+
 def test_outputs_recorded_for_one_seed_are_worth_nothing_for_another(beside, weights):
     save_file(weights, beside)
     exercise = find_exercise("Challenge")

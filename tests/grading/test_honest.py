@@ -11,8 +11,9 @@ import pytest
 
 from dl_course.exercises.answers import names_used
 from dl_course.exercises.checks import find_exercise
+from dl_course.exercises.judging import earned, verdict
 from dl_course.exercises.probes import find_probe, sent
-from dl_course.exercises.probes.tools import answer_outputs
+from dl_course.exercises.probes.tools import answer_outputs, finished
 from dl_course.exercises.wire import dump, load
 from dl_course.grading import command, grade, judge
 from dl_course.runtime import preserved_rng
@@ -83,24 +84,22 @@ def odd_ones(grading, tmp_path_factory):
 def deserved(answer: Written | None) -> tuple[float, bool]:
     """The points of an answer by the rules, and whether it is to be flagged for what the exercise rules out.
 
-    Points go by the share of the kinds of input that go right, in hundredths; but who only raises errors,
-    which some kinds of input ask for, gets nothing.
+    Points go by the share of the kinds of input that go right, in hundredths; but nothing is earned where an
+    error, a constant or an argument handed back would get the same kinds right.
     """
     if answer is None:
         return 0.0, False
     exercise, seed = find_exercise(answer.exercise), command._number(SEED)
     names: dict = {"__name__": "__main__"}
     exec(f"{answer.above}\n\n{answer.definition}", names)
-    groups: dict[str, bool] = {}
-    valued = set()
+    outputs = []
     with preserved_rng(seed):
-        for case in exercise.seeded_cases(seed):
+        cases = exercise.seeded_cases(seed)
+        for case in cases:
             given = load(dump(sent(case)))
-            outputs = load(dump(answer_outputs(find_probe(exercise.name), names[exercise.name], given)))
-            about = case["about"]
-            groups[about] = groups.get(about, True) and exercise.judge(case, outputs) is None
-            valued |= set() if "raised" in outputs else {about}
-    share = sum(groups.values()) / len(groups) if any(groups[about] for about in valued) else 0.0
+            out = load(dump(answer_outputs(find_probe(exercise.name), names[exercise.name], given)))
+            outputs.append(finished(exercise.name, out, case))
+        share = earned(exercise, cases, outputs, verdict(exercise, cases, outputs))
     flagged = bool(set(exercise.not_allowed) & names_used(names[exercise.name]))
     return round(exercise.points * share, 2), flagged
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import ClassVar
@@ -196,19 +197,20 @@ class SeededSplit(Exercise):
             "share": 0.2,
             "seed": int(rng.integers(1000)),
         }
-        n = int(rng.integers(200, 900)) * 2 + 1
+        n = int(rng.integers(600, 900)) * 2 + 1
         yield {
             "about": "a number that doesn't divide evenly",
             "n": n,
             "share": 0.15,
             "seed": int(rng.integers(1000)),
         }
-        yield {
-            "about": "nothing for validation",
-            "n": int(rng.integers(20, 60)),
-            "share": 0.0,
-            "seed": int(rng.integers(1000)),
-        }
+        for share in (0.1, 0.0):
+            yield {
+                "about": "little or nothing for validation",
+                "n": int(rng.integers(200, 300)),
+                "share": share,
+                "seed": int(rng.integers(1000)),
+            }
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
         if "raised" in outputs or not _is_pair(outputs.get("split")):
@@ -251,15 +253,30 @@ class SeededSplit(Exercise):
                 else "a different seed gave the same split"
             )
             return Difference("another seed", "the same split", "another split", why)
+        val_of_another = set(outputs["another seed"][1])
+        return _not_by_chance(set(val), val_of_another, n) or self._touched(case, outputs)
+
+    def _touched(self, case: Case, outputs: Outputs) -> Difference | None:
         expected = self.outputs_of(SeededSplit.reference, case)["random numbers"]
-        if not np.allclose(outputs["random numbers"], expected):
-            return Difference(
-                "random numbers",
-                "changed",
-                "untouched",
-                "you seeded or used the global generator; give randperm a generator of its own",
-            )
-        return None
+        if np.allclose(outputs["random numbers"], expected):
+            return None
+        says = "you seeded or used the global generator; give randperm a generator of its own"
+        return Difference("random numbers", "changed", "untouched", says)
+
+
+def _not_by_chance(val: set[int], other: set[int], n: int) -> Difference | None:
+    """Return what is too regular about the validation parts of two seeds, beyond seven deviations."""
+    share = len(val) / n
+    expected = len(val) * share
+    room = 7 * (1 - share) * expected**0.5 + 1
+    gap, often = max(Counter(np.diff(sorted(val)).tolist()).items(), key=lambda each: each[1], default=(0, 0))
+    if often > expected + room:
+        says = "the validation part has a pattern: take its indices at random from all of them"
+        return Difference("split", f"{often} times a gap of {gap:.0f}", f"about {expected:.0f}", says)
+    if abs(len(val & other) - expected) > room:
+        says = "two seeds give nearly the same, or disjoint, parts: each has to shuffle anew"
+        return Difference("another seed", f"{len(val & other)} in common", f"about {expected:.0f}", says)
+    return None
 
 
 def _is_pair(split: object) -> bool:

@@ -160,10 +160,11 @@ class ReceptiveField(Exercise):
             "several layers without stride": [1] * draw(rng, 3, 5),
             "a stride at the beginning": [2, 1, 1, 1],
             "many strides": [1, 2, draw(rng, 2, 3), 1, 2, 1, 3],
-            "no layer": [],
+            "one layer, or none": [1],
         }
         for about, strides in kinds.items():
-            yield {"about": about, "layers": [[draw(rng, 1, 3) * 2 + 1, stride] for stride in strides]}
+            for some in (strides, strides[1:]):
+                yield {"about": about, "layers": [[draw(rng, 1, 3) * 2 + 1, stride] for stride in some]}
 
 
 class _LeNet(nn.Module):

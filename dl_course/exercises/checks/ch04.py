@@ -264,8 +264,13 @@ class ClipByGlobalNorm(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        kinds = {"one tensor": (1, 3.0), "large ones": (3, 9.0), "small ones": (3, 0.01), "zeros": (2, 0.0)}
-        for about, (count, size) in kinds.items():
+        few = "small ones, or zeros"
+        for about, count, size in (
+            ("one tensor", 1, 3.0),
+            ("large ones", 3, 9.0),
+            (few, 3, 0.01),
+            (few, 2, 0.0),
+        ):
             drawn = [rng.uniform(0.3, 3) * rng.normal(size=rng.integers(2, 6, 2)) for _ in range(count)]
             yield {"about": about, "gradients": [size * g for g in drawn], "max_norm": rng.uniform(0.5, 2)}
 

@@ -104,7 +104,7 @@ class DeadShare(Exercise):
             "batches of feature maps": ([5, 5, last], (draw(rng, 3, 4), 5), 0.0),
             "a leaky ReLU": ([4, last], (3, 2), 0.3),
         }
-        for about, (sizes, shape, slope) in kinds.items():
+        for about, (sizes, shape, slope) in [each for each in kinds.items() for _ in range(2)]:
             units = draw(rng, 9, 16)
             dead = draw(rng, 2, 5)
             x = rng.normal(size=(sum(sizes), units, int(np.prod(shape))))

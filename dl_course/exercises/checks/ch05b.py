@@ -98,7 +98,7 @@ class PointingScore(Exercise):
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         kinds = {"square pictures": (12, 12, 0), "wide pictures": (7, 13, 0), "flat maps": (9, 8, 2)}
-        for about, (height, width, flat) in kinds.items():
+        for about, (height, width, flat) in [each for each in kinds.items() for _ in range(2)]:
             n = draw(rng, 7, 11)
             maps = rng.uniform(0, 0.9, (n, height, width))
             masks = np.zeros((n, height, width), bool)

@@ -5,13 +5,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dl_course import data
+from dl_course.clinic import patient
+from dl_course.exercises.checks.ch06 import redrawn
 from dl_course.exercises.compare import Difference
 from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case, Outputs
+from dl_course.exercises.probes.ch05c import _Log, _TwoBlocks, differentiated
+from dl_course.exercises.probes.tools import filled
 from dl_course.hooks import tensors_in, watching
 
 Curve = NDArray[np.float64]
@@ -50,22 +55,36 @@ class Unmoved(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        frozen, unknown = "a frozen layer, or none", "an optimizer that doesn't know a layer"
+        frozen = "a frozen layer, or none"
+        forgotten = "optimizer.step() forgotten, or not"
         kinds = (
-            (frozen, (), ()),
-            (frozen, "f", ()),
-            (unknown, (), "u"),
-            ("optimizer.step() forgotten", "f", "u"),
+            (frozen, False, False, False),
+            (frozen, True, False, False),
+            ("an optimizer that doesn't know a layer", False, True, False),
+            (forgotten, True, True, True),
+            (forgotten, True, True, False),
         )
-        for about, still, strange in kinds:
+        for about, still, strange, forgets in kinds:
             n = draw(rng, 5, 8)
             depth = draw(rng, 3, 6)
             width = draw(rng, 5, 7)
             case = {"about": about, "x": rng.normal(size=(n, 4)).astype(np.float32), "width": width}
             case |= {"labels": rng.integers(3, size=n).tolist(), "seed": draw(rng, 0, 9999), "depth": depth}
             which = [f"{3 * draw(rng, 0, depth - 1)}.{leaf}" for leaf in ("weight", "bias")]
-            case |= {"frozen": which if still else [], "unknown": which if strange else []}
-            yield case | {"forgets": bool(still and strange)}
+            case |= {"frozen": which if still else []}
+            unknown = [f"{3 * draw(rng, 0, depth - 1) + 1}.weight"] if strange else []
+            yield case | {"moves": _moves(case, unknown, forgets)}
+
+
+def _moves(case: Case, unknown: list[str], forgets: bool) -> list[np.ndarray]:
+    """Return how far a step moves each parameter, with an optimizer that doesn't know some of them."""
+    model = differentiated(case)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    known = [parameter for name, parameter in model.named_parameters() if name not in unknown]
+    if not forgets:
+        torch.optim.SGD(known, lr=0.1).step()
+    pairs = zip(model.parameters(), before, strict=True)
+    return [(parameter.detach() - old).numpy() for parameter, old in pairs]
 
 
 def _first_nonfinite(model: nn.Module, x: Tensor, slip: str = "") -> str | None:
@@ -107,25 +126,59 @@ class FirstNonfinite(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        kinds = [
-            ("a log of what is below 0", "tanh", "log"),
-            ("one over zero, or nothing", "inverse", "tanh"),
-        ]
-        kinds += [("two bad layers", "log", "root"), ("one over zero, or nothing", "tanh", "tanh")]
-        for about, early, late in kinds:
-            x = rng.normal(size=(draw(rng, 6, 9), 3)).astype(np.float32)
-            sizes = {
+        below, zero, two = "a log of what is below 0", "a log of 0, or nothing", "two bad layers, or one"
+        for about, early, late in (
+            (below, "fine", "below"),
+            (below, "below", "fine"),
+            (zero, "zero", "fine"),
+            (zero, "fine", "fine"),
+            (two, "below", "zero"),
+            (two, "fine", "zero"),
+        ):
+            case: Case = {
+                "about": about,
+                "x": rng.normal(size=(draw(rng, 6, 9), 3)).astype(np.float32),
                 "width": draw(rng, 4, 7),
                 "seed": draw(rng, 0, 9999),
                 "depth": [draw(rng, 1, 5), draw(rng, 1, 5)],
+                "limits": np.array([[0, 1], [0, 1]], np.float32),
             }
-            yield {"about": about, "x": x, "early": early, "late": late, **sizes}
+            for place, kind in enumerate((early, late)):
+                case["limits"][place] = _limits(rng, kind, _given_to_log(case, place))
+            yield case
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
         if outputs.get("hooks left"):
             says = "your hooks are still on the network: keep the handles, and remove them in a `finally:`"
             return Difference("hooks left", outputs["hooks left"], 0, says)
         return super().judge(case, outputs)
+
+
+def _given_to_log(case: Case, place: int) -> Tensor:
+    """Return the finite numbers that the early (0) or the late (1) logarithm of the network is given."""
+    given = list[Tensor]()
+    with (
+        torch.no_grad(),
+        watching(
+            model := filled(_TwoBlocks(case), case["seed"]).eval(),
+            lambda name, module, args, kwargs, output: given.extend(args if isinstance(module, _Log) else ()),
+        ),
+    ):
+        model(torch.from_numpy(case["x"]))
+    return given[place][given[place].isfinite()]
+
+
+def _limits(rng: np.random.Generator, kind: str, given: Tensor) -> tuple[float, float]:
+    """Return a lower limit and a shift with which a logarithm of these numbers goes wrong like that, or not.
+
+    Limit and shift alone don't tell: without the numbers, a limit that makes log 0 looks like one never met.
+    """
+    if not len(given):  # another layer has spoiled all of them before
+        return -1.0, 1.0
+    least = given.min().item()
+    shift = 1 - least if kind == "fine" else -(least + given.max().item()) / 2
+    low = -shift if kind == "zero" or (kind == "fine" and rng.random() < 0.5) else -np.inf
+    return low, shift
 
 
 def _diagnosed(train: Curve, val: Curve, slip: str = "") -> str:
@@ -210,6 +263,25 @@ TREATED: dict[int, set[str]] = {  # the parts that a treatment may change; of pa
 BOTH = 9
 
 
+def _grew_from(number: int, weights: Outputs, directions: bool) -> bool:
+    """Return whether these are a patient's own weights, trained: as many, of the same shapes.
+
+    With `directions`, they also have to point roughly where the patient's did: training turns them that far.
+    Of the patients, healed as in the chapter, the least cosine is 0.57. By chance it is about 0.
+    """
+    model = patient(number).model
+    own = {name: each for name, each in model.named_parameters() if each.ndim > 1}
+    found = {name: torch.as_tensor(weights.get(name, 0.0)) for name in own}
+    most = 2_000 + sum(each.numel() for each in model.state_dict().values())  # some room for a new part
+    if sum(np.size(each) for each in weights.values()) > most:
+        return False
+    return all(
+        each.shape == found[name].shape
+        and (not directions or F.cosine_similarity(each.flatten(), found[name].flatten(), 0) > 0.2)
+        for name, each in own.items()
+    )
+
+
 class Heal(Exercise):
     """The patients."""
 
@@ -217,7 +289,7 @@ class Heal(Exercise):
     points = 10
     seconds = 20.0
     not_allowed = ("checkup", "trained", "pretrained")
-    bar: ClassVar = dict.fromkeys(TREATED, 0.8) | {12: 0.3}  # from a number to the right digit is far
+    bar: ClassVar = dict.fromkeys(TREATED, 0.75) | {12: 0.25}  # on pictures a little turned and moved
     hints = (
         "Look at history() first: which curve is wrong? Then at the batches, then at the outputs.",
         "`if patient.number == 1:` change one part of it, say patient.optimizer; return patient at the end.",
@@ -229,8 +301,8 @@ class Heal(Exercise):
         test = data.load("digits", "test")
         for number in TREATED:
             order = rng.permutation(len(test))[:320]
-            case = {"about": f"patient {number}", "number": number, "pictures": test.images.numpy()[order]}
-            yield case | {"_labels": test.labels.numpy()[order]}
+            case = {"about": f"patient {number}", "number": number, "_labels": test.labels.numpy()[order]}
+            yield case | {"_apart": {"pictures": redrawn(rng, test.images.numpy()[order])}}
 
     def judge(self, case: Case, outputs: Outputs) -> Difference | None:
         number = case["number"]
@@ -249,6 +321,8 @@ class Heal(Exercise):
             return Difference(
                 "its accuracy on new pictures", right, self.bar[number], f"{says}: measure again"
             )
+        if not _grew_from(number, outputs["weights"], "model" not in changed):
+            return Difference(who, "another network", "the patient's own", f"{who}: this is another network")
         if changed <= TREATED[number] and (len(changed) < 2 or number == BOTH):
             return None
         says = "it was healthy before: leave it alone" if not TREATED[number] else "it works, but change less"

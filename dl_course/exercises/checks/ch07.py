@@ -72,13 +72,13 @@ class Override(Exercise):
         tag = str(draw(rng, 100, 999))
         kinds = {
             "a whole number": {"training.epochs": count},
-            "at the top": {"seed": count},
+            "one at the top, or none": {"seed": count},
             "a number with a point": {"training.learning_rate": f"{draw(rng, 2, 9)}e-3"},
             "two in one section": {"data.batch_size": count, "data.name": "shapes"},
             "true and false": {"data.augment": "false", "model.pretrained": "true"},
             "a text that looks like a number": {"model.tag": tag},
-            "no change": {},
         }
+        yield {"about": "one at the top, or none", "config": config, "changes": {}}
         yield from ({"about": about, "config": config, "changes": each} for about, each in kinds.items())
         for name in ("training.epochs", "training.epoch", "trainer.epochs", "seeds"):
             yield {"about": "names, some misspelled", "config": config, "changes": {name: count}}

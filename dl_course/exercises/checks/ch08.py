@@ -15,6 +15,7 @@ from torch import nn
 
 from dl_course.exercises.judging import Exercise, draw
 from dl_course.exercises.probes import Case
+from dl_course.exercises.probes.ch08 import exported
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -73,10 +74,25 @@ class LargestDifference(Exercise):
             "made for batches of two alone": ("two alone", 1, [2, 1, many]),
             "not a number": ("nan", 1, [2, 1, many]),
         }
+        harmless = {"two alone": [2], "nan": [1]}
         for about, (fault, sign, sizes) in kinds.items():
-            case = {"about": about, "fault": fault, "sizes": sizes, "seed": draw(rng, 0, 999)}
-            case["amount"] = sign * float(rng.uniform(0.1, 0.5))
-            yield case | {"pictures": rng.random((8, 1, *[draw(rng, 4, 6)] * 2), np.float32)}
+            for tried in (sizes, harmless[fault]) if fault in harmless else (sizes,):
+                case = {"about": about, "sizes": tried, "seed": draw(rng, 0, 999)}
+                case["pictures"] = rng.random((8, 1, *[draw(rng, 4, 6)] * 2), np.float32)
+                yield case | {"logits": _of_the_file(case, fault, sign * float(rng.uniform(0.1, 0.5)))}
+
+
+def _of_the_file(case: Case, fault: str, amount: float) -> dict[str, np.ndarray]:
+    """Return what the file gives for the first pictures, by how many there are; none where it fails."""
+    network = exported(case).eval()
+    found = {}
+    for count in (2,) if fault == "two alone" else range(1, len(case["pictures"]) + 1):
+        with torch.no_grad():
+            logits = network(torch.from_numpy(case["pictures"][:count])).numpy()
+        logits[1 if fault == "larger batches" else 0 :, 1] += amount
+        logits[-1, -1] = np.nan if fault == "nan" and count > 1 else logits[-1, -1]
+        found[str(count)] = logits
+    return found
 
 
 def _batches(run: Run, pictures: np.ndarray, size: int, slip: str = "") -> Any:
@@ -116,8 +132,8 @@ class PredictInBatches(Exercise):
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
         size = draw(rng, 3, 5)
         counts = {"full batches": 3 * size, "a last batch that isn't full": 2 * size + draw(rng, 1, 2)}
-        counts |= {"fewer pictures than a batch holds": 2, "large logits": size + 1, "no picture": 0}
-        for about, count in counts.items():
+        counts |= {"few pictures, or none": 2, "large logits": size + 1}
+        for about, count in [*counts.items(), ("few pictures, or none", 0)]:
             spread = 900 if about == "large logits" else 2
             logits = (spread * rng.normal(size=(count, draw(rng, 3, 6)))).astype(np.float32)
             yield {"about": about, "size": size, "logits": logits}
@@ -162,12 +178,14 @@ class DriftPValue(Exercise):
     }
 
     def cases(self, rng: np.random.Generator) -> Iterator[Case]:
-        for about in ("other confidences", "other classes", "a class nobody knew", "nothing has changed"):
+        kinds = dict.fromkeys(("other confidences", "other classes", "a class nobody knew"), 0.0)
+        same = "little or nothing has changed"
+        for about, by in (*kinds.items(), (same, 0.0), (same, rng.uniform(0.035, 0.05))):
             n = draw(rng, 150, 200)
             m = draw(rng, 90, 140)
             k = draw(rng, 4, 6)
             old = rng.beta(6, 1.5, n)
-            new = np.quantile(old, np.linspace(0.01, 0.99, m)) + rng.uniform(0, 1e-4, m)  # distributed alike
+            new = np.quantile(old, np.linspace(0.01, 0.99, m)) + rng.uniform(0, 1e-4, m) + by  # alike
             classes = np.arange(n) % k  # equally frequent
             new_classes = rng.permutation(np.arange(m) % k)
             if about == "other confidences":
@@ -231,20 +249,24 @@ class StatusFor(Exercise):
         most_pixels = draw(rng, 5_000, 9_000)
         pixels = rng.integers(0, 256, (side, side + 3), np.uint8)
         good = _file(pixels)
+        fits = _file(np.zeros((side, most_pixels // side), np.uint8))
         many = _file(np.zeros((side, most_pixels // side + draw(rng, 1, 9)), np.uint8))
-        kinds = {
-            "a picture": (good, len(good) + draw(rng, 1, 99)),
-            "as many bytes as allowed": (good, len(good)),
-            "too many bytes": (good, len(good) - draw(rng, 1, 99)),
-            "too many pixels": (many, 9_000),
-            "no picture": (rng.bytes(draw(rng, 30, 60)), 9_000),
-            "nothing": (b"", 9_000),
-            "a picture cut off": (good[: len(good) // 2], 9_000),
-            "a bomb": (_claims(draw(rng, 3_000, 5_000)), 9_000),
-            "a giant": (_claims(draw(rng, 50_000, 60_000)), 9_000),
+        bodies = {
+            "pixels, too many or not": [fits, many],
+            "no picture": [rng.bytes(draw(rng, 30, 60))],
+            "nothing": [b""],
+            "a picture cut off": [good[: len(good) // 2]],
+            "a bomb": [_claims(draw(rng, 3_000, 5_000))],
+            "a giant": [_claims(draw(rng, 50_000, 60_000))],
         }
-        kinds |= {f"a damaged {kind}": (body, 9_000) for kind, body in _damaged(pixels).items()}
-        for about, (body, most_bytes) in kinds.items():
+        bodies |= {f"a damaged {kind}": [body] for kind, body in _damaged(pixels).items()}
+        tried = [("bytes, too many or not", good, len(good) + more) for more in (99, 0, -draw(rng, 1, 99))]
+        for (
+            about,
+            some,
+        ) in bodies.items():  # each beside a whole picture: the same answer for all isn't enough
+            tried += [(about, body, 9_000) for body in (some if len(some) > 1 else [good, *some])]
+        for about, body, most_bytes in tried:
             case = {"about": about, "most_bytes": most_bytes, "most_pixels": most_pixels}
             yield case | {"body": np.frombuffer(body, np.uint8)}
 

@@ -23,8 +23,8 @@ def probe(function: Probe) -> Probe:
 
 
 def sent(case: Case) -> Case:
-    """Return the part of a case that a probe is given; keys that begin with "_" stay with the judge."""
-    return {key: value for key, value in case.items() if not key.startswith("_")}
+    """Return the part of a case that a probe is given: not "about", nor what begins with "_"."""
+    return {key: value for key, value in case.items() if key != "about" and not key.startswith("_")}
 
 
 def find_probe(name: str) -> Probe:
@@ -32,3 +32,18 @@ def find_probe(name: str) -> Probe:
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         importlib.import_module(module.name)
     return _probes[name]
+
+
+def is_exercise(name: str) -> bool:
+    """True for the name of an exercise whose probe has been imported."""
+    return name in _probes
+
+
+def second_half(name: str) -> Probe | None:
+    """Return what goes on from a probe's outputs, the probe NAME_apart; None where the exercise has none.
+
+    It is given the outputs in place of an answer, and the case's "_apart". A grader has it done by a worker
+    that never had a learner's code: what it puts out can't be forged.
+    """
+    find_probe(name)
+    return _probes.get(f"{name}_apart")

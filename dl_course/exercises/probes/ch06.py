@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, load_model
+from safetensors.torch import load_model
 
 from dl_course.exercises.probes import Case, Outputs, probe
-from dl_course.exercises.probes.tools import artefact, called, plain
+from dl_course.exercises.probes.tools import artefact, called, plain, program, run_program
 
 
 def _calls(name: str, *keys: str) -> None:
@@ -29,11 +29,17 @@ _calls("calibration_error", "confidence", "correct", "bins")
 @probe
 def Challenge(answer: Any, case: Case) -> Outputs:  # noqa: N802
     model = answer()
-    file = artefact("challenge.safetensors")
-    load_model(model, file)
+    load_model(model, artefact("challenge.safetensors"))
+    return {"program": program(model)}
+
+
+@probe
+def Challenge_apart(given: Any, case: Case) -> Outputs:  # noqa: N802
+    numbers, logits = run_program(given["program"], case["pictures"])
     norms = ("running_mean", "running_var")
-    kept = [t for name, t in load_file(file).items() if t.ndim != 1 or name.split(".")[-1] not in norms]
-    with torch.inference_mode():
-        batches = torch.from_numpy(case["pictures"]).div(255).split(500)
-        logits = torch.cat([model.eval()(batch) for batch in batches])
-    return {"parameters": sum(t.numel() for t in kept if t.is_floating_point()), "logits": plain(logits)}
+    counts = {True: 0, False: 0}
+    for name, tensor in {
+        each.detach().numpy().tobytes(): (name, each) for name, each in numbers.items()
+    }.values():
+        counts[name.endswith(norms) and tensor.ndim == 1] += tensor.numel() if tensor.ndim else 0
+    return {"parameters": max(counts.values()), "logits": plain(logits)}  # nothing much hides in statistics

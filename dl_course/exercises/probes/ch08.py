@@ -1,10 +1,8 @@
 """Calling the answers of chapter 08."""
 
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import UnidentifiedImageError
 from torch import nn
 
@@ -12,25 +10,22 @@ from dl_course.exercises.probes import Case, Outputs, probe
 from dl_course.exercises.probes.tools import called, filled
 
 
-@probe
-def largest_difference(answer: Any, case: Case) -> Outputs:
+def exported(case: Case) -> nn.Module:
+    """Return the network whose file is verified."""
     side = case["pictures"].shape[-1]
     layers = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * (side - 2) ** 2, 4)
-    model = filled(nn.Sequential(*layers), case["seed"])
-    frozen = deepcopy(model).eval()
-    amount = case["amount"]
-    fault = case["fault"]
+    return filled(nn.Sequential(*layers), case["seed"])
 
+
+@probe
+def largest_difference(answer: Any, case: Case) -> Outputs:
     def run(pictures: np.ndarray) -> np.ndarray:
-        if fault == "two alone" and len(pictures) != 2:
-            raise ValueError(f"Got invalid dimensions: index 0 Got: {len(pictures)} Expected: 2")
-        with torch.no_grad():
-            logits = frozen(torch.from_numpy(pictures)).numpy()
-        logits[1 if fault == "larger batches" else 0 :, 1] += amount
-        logits[-1, -1] = np.nan if fault == "nan" and len(pictures) > 1 else logits[-1, -1]
-        return logits
+        known = case["logits"]  # the judge has run the file: what is wrong with it isn't known here
+        if str(len(pictures)) not in known:
+            raise ValueError(f"Got invalid dimensions: index 0 Got: {len(pictures)} Expected: {min(known)}")
+        return known[str(len(pictures))].copy()
 
-    return called(answer, model.train(), run, case["pictures"], case["sizes"])
+    return called(answer, exported(case).train(), run, case["pictures"], case["sizes"])
 
 
 @probe
