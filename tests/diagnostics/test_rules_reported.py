@@ -1,5 +1,8 @@
 """Rules on faults that people reported, each with programs that have it and healthy ones that look alike."""
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -468,3 +471,144 @@ def test_a_sum_is_the_cause_of_a_rate_too_high():
     batches = [(x[i : i + 64] * 1.0, y[i : i + 64]) for i in range(0, 256, 64)]
     report = checkup(network, batches, nn.CrossEntropyLoss(reduction="sum"), optimizer=made)
     assert {f.fault: f.because for f in report}["lr-too-high"] == "loss-is-a-sum"
+
+
+def test_weights_that_a_parametrization_makes_can_learn():
+    normed = nn.utils.parametrizations.weight_norm
+    network = nn.Sequential(normed(nn.Linear(12, 96)), nn.ReLU(), normed(nn.Linear(96, 96)), nn.Linear(96, 4))
+    made = torch.optim.SGD(network.parameters(), 0.1)
+    assert probes.untrained_frozen(evidence(network, optimizer=made)) is None
+    network[:3].requires_grad_(False)
+    assert "2 frozen layers" in probes.untrained_frozen(evidence(network, optimizer=made)).evidence
+
+
+def test_a_gate_of_float32_without_a_gradient_is_told_from_one_that_has_one():
+    for made, ill in ((lambda g: torch.tensor(g.tolist()), True), (lambda g: g.float(), False)):
+        network = Then(lambda net, x, made=made: (h := net.network(x)) * made((4 * h).sigmoid()))
+        assert bool(loss.gradient_mismatch(evidence(network))) == ill
+
+
+def test_where_the_loss_can_be_negative_there_is_no_first_loss_to_expect():
+    network = mlp()
+    with torch.no_grad():
+        network[2].bias[0] = 40
+    assert loss.initial_loss(evidence(network)) is not None
+    gain = torch.where(samples()[1] == 0, 1.0, -0.5)[:64]
+    policy = lambda o, y: (F.cross_entropy(o, y, reduction="none") * gain[: len(y)]).mean()  # noqa: E731
+    assert loss.initial_loss(evidence(network, policy)) is None
+
+
+@pytest.mark.parametrize("factor, ill", [(1, False), (5, True)])
+def test_weights_drawn_by_the_number_of_outputs_may_cost_more(factor, ill):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(12, 600), nn.BatchNorm1d(600), nn.ReLU(), nn.Linear(600, 4))
+    nn.init.kaiming_uniform_(network[3].weight, mode="fan_out").data.mul_(factor)
+    assert bool(loss.initial_loss(evidence(network))) == ill
+
+
+class Waves(nn.Module):
+    """As SIREN, with weights 100 times smaller and a factor of 100: Sitzmann et al., NeurIPS 2020."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Linear(2, 64), nn.Linear(64, 64), nn.Linear(64, 3)
+        for layer, edge in ((self.a, 0.5), (self.b, 0.003), (self.c, 0.003)):
+            nn.init.uniform_(layer.weight, -edge, edge)
+
+    def forward(self, x):
+        return self.c((100 * self.b((100 * self.a(x)).sin())).sin())
+
+
+def test_small_weights_with_a_factor_behind_them_make_no_gradient_vanish():
+    torch.manual_seed(0)
+    case = evidence(Waves(), nn.MSELoss(), x=2 * torch.rand(256, 2) - 1, y=torch.rand(256, 3))
+    assert loss._growth(case)[1] < -math.log(1000)
+    assert loss.vanishing(case) is None
+
+
+@pytest.mark.parametrize("end, lower, ill", [(0.5, 0.6, False), (2.0, 0.6, True), (0.5, 0.1, True)])
+def test_a_loss_that_rises_first_is_judged_by_where_it_ends(end, lower, ill):
+    rising = [1.0, *[9.0] * 20, *[4.0] * 19]
+    runs = {(1.0, 40): (rising, 1.0, 4.0, 0.5), (1.0, 300): (rising, 1.0, end, 0.9)}
+    trial_of = lambda rate, count=40: runs.get((rate, count), ([1.0, lower], 1.0, lower, 0.1))  # noqa: E731
+    assert bool(trial.too_high(SimpleNamespace(trial=trial_of, alike=1.0))) == ill
+
+
+def test_words_need_not_all_be_learnt_by_heart_but_some():
+    words = torch.randint(0, 9, (64, 13), generator=torch.Generator().manual_seed(0))
+    mixed = lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten()[torch.randperm(y.numel())])  # noqa: E731
+    plain = lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten())  # noqa: E731
+    for loss_fn, ill in ((plain, False), (mixed, True)):
+        torch.manual_seed(0)
+        case = evidence(Words(), loss_fn, x=words[:, :-1], y=words[:, 1:])
+        assert bool(trial.cannot_overfit(case)) == ill
+
+
+@pytest.mark.parametrize("momentum, ill", [(0.1, False), (None, False), (1.0, True), (0.0, True)])
+def test_running_statistics_follow_more_than_the_last_batch(momentum, ill):
+    network = nn.Sequential(mlp(), nn.BatchNorm1d(4, momentum=momentum))
+    assert bool(model.wrong_mode(evidence(network))) == ill
+
+
+@pytest.mark.parametrize("end, ill", [(nn.LogSoftmax(1), False), (nn.Softmax(1), True)])
+def test_a_divergence_takes_log_probabilities(end, ill):
+    x, y = samples()
+    case = evidence(
+        mlp(end), nn.KLDivLoss(reduction="batchmean"), x=x, y=0.9 * F.one_hot(y, 4).float() + 0.025
+    )
+    assert bool(model.output_activation(case)) == ill
+
+
+@pytest.mark.parametrize("outputs, ill", [(4, False), (1, True)])
+def test_a_norm_of_one_number_passes_no_gradient(outputs, ill):
+    x, y = samples()
+    case = evidence(
+        mlp(nn.LayerNorm(outputs), outputs=outputs), nn.MSELoss(), x=x, y=1 + torch.randn(256, outputs)
+    )
+    assert bool(loss.zero_gradient(case)) == ill
+
+
+class Masked(nn.Module):
+    def __init__(self, cut=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cut, self.embed, self.out = cut, nn.Embedding(9, 16), nn.Linear(16, 9)
+        self.block = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+
+    def forward(self, x):
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        states = self.block(self.embed(x), src_mask=mask)
+        return self.out(states.detach() + 0.5 * states if self.cut else states)
+
+
+@pytest.mark.parametrize("cut, ill", [(False, False), (True, True)])
+def test_a_mask_of_floats_in_attention_is_no_mismatch(cut, ill):
+    words = torch.randint(0, 9, (64, 13), generator=torch.Generator().manual_seed(0))
+    loss_fn = lambda o, y: F.cross_entropy(o.flatten(0, 1), y.flatten())  # noqa: E731
+    case = evidence(Masked(cut), loss_fn, x=words[:, :-1], y=words[:, 1:])
+    assert bool(loss.gradient_mismatch(case)) == ill
+
+
+def test_random_numbers_that_shift_with_a_sample_are_the_cause_of_samples_that_move():
+    network = Then(lambda net, x: F.rrelu(net.network(x), training=True))
+    report = checkup(network, evidence(network).train_loader, nn.CrossEntropyLoss())
+    found = {each.fault: each.because for each in report}
+    assert found["random-in-eval"] is None and found["samples-mixed"] == "random-in-eval"
+
+
+@pytest.mark.parametrize("rise, ill", [(0.0, False), (0.2, True)])
+def test_a_noisy_validation_has_not_risen(rise, ill):
+    t = np.arange(30)
+    noise = np.exp(0.03 * np.random.default_rng(190).standard_normal(30))
+    val = (0.65 + 0.5 * np.exp(-t)) * noise + rise * (t / 30)
+    history = {"epoch": t, "train_loss": 0.55 + 1.5 * np.exp(-t / 2), "val_loss": val}
+    assert ("overfitting" in diagnose_history(history).faults) == ill
+
+
+@pytest.mark.parametrize("end, ill", [([], False), ([nn.Softmax(1)], True), ([nn.LogSoftmax(1)], False)])
+def test_logits_of_a_segmentation_go_bare_into_the_loss(end, ill):
+    x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1), *end)
+    case = evidence(network, nn.CrossEntropyLoss(), x=x, y=(x[:, 0] > 0).long())
+    assert bool(model.output_activation(case)) == ill

@@ -272,7 +272,7 @@ class Evidence:
             model(*mapped(torch.clone, self.batch[0]))
         return found
 
-    def _trial(self, rate: float) -> tuple[list[float], float, float, float]:
+    def _trial(self, rate: float, count: int = STEPS) -> tuple[list[float], float, float, float]:
         """Return losses of steps, loss on ``batch`` before and after, how far weights moved / their size."""
         self.need("optimizer")
         model, optimizer, loss_fn = self.training(rate)
@@ -282,8 +282,8 @@ class Evidence:
         warm = STEPS // 2 if self.given["scheduler"] is not None else 1
         before = self._loss(model)
         was = [p.detach().clone() for p in model.parameters()]
-        pieces = [self.few(batch) for batch in self.train[:STEPS]]
-        for step, batch in enumerate(islice(cycle(pieces), STEPS)):
+        pieces = [self.few(batch) for batch in self.train[:count]]
+        for step, batch in enumerate(islice(cycle(pieces), count)):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * min(1.0, (step + 1) / warm)
             losses.append(stepped(model, batch, loss_fn, optimizer))

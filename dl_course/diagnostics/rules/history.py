@@ -10,13 +10,15 @@ from dl_course.diagnostics.rules.finding import CURVES, Found, Skip, rule
 
 class Curves:
     """Losses (epochs,), of training raw, and both as running medians of 3, also at the ends; val NaN where
-    there is none.
+    there is none. noise: the standard deviation of val_loss about a smooth curve, by its median.
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.raw = table["train_loss"].to_numpy(float)
         losses = [table[name] if name in table else self.raw * np.nan for name in ("train_loss", "val_loss")]
         self.train, self.val = map(_smooth, losses)
+        bends = np.abs(np.diff(losses[1], 2))  # of steady curves none
+        self.noise = np.median(bends) / 0.6745 / 6**0.5 if len(bends) else np.nan
         accuracy = table["train_accuracy"].iloc[-1] if "train_accuracy" in table else np.nan
         self.high = accuracy < 0.9 if np.isfinite(accuracy) else self.train[-1] > 0.5
 
@@ -66,7 +68,7 @@ def unstable(c: Curves) -> Found:
 @rule("overfitting", "warning", CURVES)
 def overfitting(c: Curves) -> Found:
     """From its best on, validation loses no tenth of itself, or a twentieth of what training won, which it
-    keeps half of.
+    keeps half of. A rise is 3.5 standard deviations of val_loss's noise at least.
 
     Stop at the best epoch; more data or augmentation, dropout, weight decay, or a smaller network.
     """
@@ -75,7 +77,7 @@ def overfitting(c: Curves) -> Found:
     won = c.train[0] - c.train[-1]
     rise = c.val[-1] - c.val[best]
     gap = c.val[-1] - c.train[-1]
-    risen = best < len(c.val) - 2 and rise > 0.1 * max(won / 2, c.val[best])
+    risen = best < len(c.val) - 2 and rise > max(0.05 * won, 0.1 * c.val[best], 3.5 * c.noise)
     text = (
         f"val_loss rose {rise:.2g} from epoch {best + 1}, is {gap:.2g} above train_loss, that fell {won:.2g}"
     )

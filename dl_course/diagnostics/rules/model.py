@@ -53,7 +53,8 @@ def output_activation(e: Evidence) -> Found:
     if divergence or ("NllLoss" in used and not re.search(r"\bLog", used)):
         off = (e.logits.exp().sum(1) - 1).abs().max()
         return bool(off > 1e-3) and "the loss takes log-probabilities; exp(outputs) do not sum to one"
-    if not sigmoid and not e.softmax_in_loss:
+    dense = isinstance(e.outputs, torch.Tensor) and e.outputs.dim() > 2
+    if not sigmoid and not ("LogSoftmax" in used if dense else e.softmax_in_loss):
         return None
     low = e.outputs.min()
     high = e.outputs.max()
@@ -148,6 +149,9 @@ def dead_units(e: Evidence) -> Found:
 
     Lower the learning rate, mend biases and initialisation; or take LeakyReLU or GELU.
     """
+    layers = any(isinstance(module, nn.ReLU | nn.ReLU6) for module in e.model.modules())
+    if not layers and not any(type(node).__name__.startswith(("Relu", "Hardtanh")) for node in e.graph):
+        return None
     pieces = [e.few(batch) for batch in e.train[: 4 * BATCH]]
     sizes = accumulate(len(next(tensors_in(piece))) for piece in pieces)
     few = pieces[: 1 + sum(size < 4 * e.size for size in sizes)]

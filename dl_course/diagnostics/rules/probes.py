@@ -1,6 +1,7 @@
 """Rules on what comes out in eval mode: the same batch asked twice, and with other samples beside it."""
 
 from contextlib import suppress
+from functools import cached_property
 from math import inf
 from typing import Any
 
@@ -65,6 +66,8 @@ class Asker:
             found = tensors_in(self.model(*mapped(change, self.inputs)))
             return [t.detach().nan_to_num(0, 0, 0) for t in found if t.is_floating_point()]
 
+    twice = cached_property(lambda self: (self(), self()))
+
 
 def apart(once: list[Tensor], twice: list[Tensor]) -> float:
     """Return how far answers are apart, as a share of how large they are."""
@@ -79,7 +82,7 @@ def stateful(e: Evidence) -> Found:
     Start each batch with a new state: reset it in forward, or hand it over as an argument.
     """
     ask = e.of(Asker)
-    moved = apart(ask(), ask())
+    moved = apart(*ask.twice)
     return moved > ask.least and f"outputs differ by {moved:.2g} of their size; limit {ask.least}"
 
 
@@ -91,8 +94,7 @@ def random_in_eval(e: Evidence) -> Found:
     Hand the mode over: F.dropout(x, p, training=self.training); or use nn.Dropout.
     """
     ask = e.of(Asker)
-    first = ask()
-    again = ask()
+    first, again = ask.twice
     other = ask(seed=1)
     if (moved := apart(again, other)) <= MOVED or apart(first, again) > ask.least:
         return None
@@ -121,7 +123,7 @@ def samples_mixed(e: Evidence) -> Found:
         raise Skip("needs inputs and labels with a row a sample")
     ask = e.of(Asker)
     count = min(ask.count, len(inputs[0]))
-    pairs = zip(ask(), ask(_first_replaced), strict=True)
+    pairs = zip(ask.twice[1], ask(_first_replaced), strict=True)
     share = max((_others(a, (a - b).abs(), count) for a, b in pairs), default=0.0)
     text = f"when sample 0 is replaced, others' outputs move by {share:.2g} of what its own does"
     return share > MOVED and f"{text}; limit {MOVED}"
@@ -181,7 +183,7 @@ def future_leak(e: Evidence) -> Found:
         return torch.cat([early, late.roll(1, 1 - axis)], axis)
 
     moved = lambda t: changed(t) if _follows(t, y[: len(t)], axis) else t.clone()  # noqa: E731
-    moves = [(a - b).abs() for a, b in zip(ask(), ask(moved), strict=True)]
+    moves = [(a - b).abs() for a, b in zip(ask.twice[1], ask(moved), strict=True)]
     share = max((_earlier(each, axis, steps, half) for each in moves), default=0.0)
     text = f"when steps from {half} on change, earlier outputs move by {share:.2g} of what later ones do"
     return share > MOVED and f"{text}; limit {MOVED}"

@@ -24,6 +24,7 @@ LITTLE = 0.03
 SECONDS = 3.0  # of this thread, for an attempt
 FEW = 40  # steps that say something
 MANY = 1000  # steps at most
+LONG = 300  # steps of a trial whose loss rises first
 
 
 @rule("lr-too-high", "error")
@@ -31,13 +32,17 @@ def too_high(e: Evidence) -> Found:
     """The loss falls by a tenth, does not jump to 3 times its start, or what one answer for all costs, and
     weights move by less than half their size a step (1e-3 is usual); or no lower rate makes it fall, and has
     it a quarter lower in the end, or all along. A network that has learnt may lose that for some steps, down
-    to one answer for all and a tenth.
+    to one answer for all and a tenth. Where the loss has risen and comes down again, 300 steps are judged by
+    their end alone.
 
     Divide the learning rate by 10, twice if need be; or look for it: find_learning_rate.
     """
     losses, before, after, moved = e.trial(1.0)
     fine = after < 0.9 * before or (before < 0.8 * e.alike and after < 1.1 * e.alike)
     if fine and max(losses) < 3 * max(losses[0], e.alike) and moved < 0.5 * STEPS:
+        return None
+    falls = mean(losses[-10:]) < 0.9 * max(losses[:-10], default=0) < inf
+    if not fine and falls and moved < 0.1 * len(losses) and _comes_back(e):
         return None
     early = len(losses) < STEPS and isfinite(after) and moved < 0.5 * len(losses)
     if early and max(losses) < 3 * max(losses[0], e.alike):
@@ -48,6 +53,12 @@ def too_high(e: Evidence) -> Found:
         if run[2] < before and not (mean(run[0]) > 0.75 * mean(losses) and run[2] > 0.75 * after):
             return f"{text}, at most {max(losses):.3g}; a lower rate leads to {run[2]:.3g}"
     return None
+
+
+def _comes_back(e: Evidence) -> bool:
+    """Return whether 300 steps end below the start, and no tenth of the rate ends far lower."""
+    _, before, after, _ = e.trial(1.0, LONG)
+    return after < 0.9 * before and not e.trial(0.1, LONG)[2] < 0.5 * after
 
 
 @rule("lr-too-low")
@@ -90,7 +101,7 @@ def cannot_overfit(e: Evidence) -> Found:
     first = loss_fn(outputs, batch[1]).item()
     floor = _least(loss_fn, outputs, batch[1])
     alike = _least(loss_fn, outputs, batch[1], mean_answer)
-    goal = floor + max(1e-3, 0.2 * (first - floor))
+    goal = floor + max(1e-3, 0.2 * (first - floor), 0.75 * (alike - floor) * _many(batch[1]))
     for rate, common in (*ATTEMPTS, *[(3e-3 * _size(batch[1]), True)] * (_size(batch[1]) > 10)):
         losses, on_its_way = _attempt(e, batch, rate, common, goal)
         best = min(best, *losses)
@@ -102,6 +113,11 @@ def cannot_overfit(e: Evidence) -> Found:
     if late:
         raise Skip("needs more steps than there is time for")
     return f"from {first:.3g} the loss came to {best:.3g}; the least possible is {floor:.3g}"
+
+
+def _many(labels: Any) -> bool:
+    """Return whether samples have several classes each."""
+    return isinstance(labels, Tensor) and labels.dim() > 1 and not labels.is_floating_point()
 
 
 def _size(labels: Any) -> float:
@@ -119,11 +135,13 @@ def _attempt(e: Evidence, batch: Any, rate: float, common: bool, goal: float) ->
         raise Skip("needs an optimizer with parameters of the model that learn")
     adam = torch.optim.Adam(learning, rate)
     losses = list[float]()
-    end = thread_time() + SECONDS
-    while thread_time() < end:
+    start = thread_time()
+    while thread_time() - start < SECONDS:
         left_out = 0.0 if common else 1 - LITTLE * (len(losses) >= ALONE)
         with _NoDropout():
             losses.append(stepped(model, batch, loss_fn, adam, partial(_apart, left_out=left_out)))
+        if len(losses) == 3 and thread_time() - start > 0.3 * SECONDS:  # 10 steps at most: no verdict
+            return losses, True
         half = len(losses) // 2
         now = mean(losses[-20:])
         was = mean(losses[half - 20 : half]) if half >= 50 and half % 25 == 0 else inf
