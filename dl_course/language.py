@@ -58,6 +58,11 @@ def say(text: str, language: str | None = None) -> str:
     return text if language == ENGLISH else _said(text, language)
 
 
+def titled(title: str, text: str) -> str:
+    """Return "title: text", both in the reader's language."""
+    return f"{say(title)}{': ' if chosen() == ENGLISH else _JOINTS[': ']}{say(text)}"
+
+
 def say_page(html: str) -> str:
     """Return a page of ours in the reader's language."""
     language = chosen().replace("_", "-")

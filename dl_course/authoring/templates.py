@@ -22,15 +22,23 @@ MODULES = (
     "widgets/views.py",
 )
 # One word alone says something only in certain places: labels of lines, heads of tables, severities.
-LABELS = """next diagnosis input expected progress fault severity where found error warning info fix memory
-    device data widgets layer class overlay predicted picture kind view Answer Right passed"""
+LABELS = """at next diagnosis input expected progress fault severity where found error warning info fix memory
+    right no device data widgets layer class overlay predicted picture kind view Answer Right passed"""
+# Where something is; a template of one word is given here, since it would match much.
+PLACES = (
+    "Chapter {chapter}",
+    "needs {name}=",
+    *(f"{kind} {{number}}" for kind in ("class", "channel", "sample", "epoch", "patient")),
+    "training labels",
+    "validation labels",
+)
 _PROSE = re.compile(
     r"[^\W\d_]{2,}[,:;.!?’'\")]* +\S*[a-z]{2,}|[a-z]{3,}[^\w]* \{|\} [a-z]{3,}|[\u4e00-\uffff]"
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_FAULTS = re.compile(r"(\w+(-\w+)* )*\w+-\w+( \w+(-\w+)*)* ?")  # a list of names of faults
+_FAULTS = re.compile(r"(\w+(-\w+)* )*\w+(-\w+)+( \w+(-\w+)*)* ?")  # a list of names of faults
 _CODE = re.compile(
-    r"^Your turn: |\w[;:}]\s?\w+(-\w+)*:|button|0 \{|</?\w+[ >]|--\w|^[\w.]+\([^)]*\)$|^\W*[a-z_]+=|\\[dws]"
+    r"^Your turn: |\w[;:]\s?\w+(-\w+)*:|button|0 \{|</?\w+[ >]|--\w|^[\w.]+\([^)]*\)$|^\W*[a-z_]+=|\\[dws]"
     r"|^(pip|python) "
 )
 
@@ -47,7 +55,7 @@ def sentences(package: Path) -> list[Message]:
         for text in PAGE_TEXT.findall(page.read_text(encoding="utf-8")):
             if "/" not in text:
                 found.setdefault(text, Message("", text, f"deploy/{page.name}: text"))
-    for label in ("Chapter {chapter}", *LABELS.split()):
+    for label in (*PLACES, *LABELS.split()):
         found.setdefault(label, Message("", label, "label"))
     return list(found.values())
 
@@ -56,7 +64,9 @@ def _in_module(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in _shown(tree):
         if isinstance(node, ast.FunctionDef) and (fault := _fault_of(node)):
             yield fault, "a fault's name"
-            yield " ".join((ast.get_docstring(node) or "").rpartition("\n\n")[2].split()), "advice"
+            paragraphs = (ast.get_docstring(node) or "").split("\n\n")
+            yield " ".join(paragraphs[0].split()), "what has to hold"
+            yield " ".join(paragraphs[-1].split()), "advice"
         elif isinstance(node, ast.ClassDef) and any(
             getattr(base, "id", "") == "Exercise" for base in node.bases
         ):

@@ -6,6 +6,7 @@ from hashlib import sha256
 from dl_course.diagnostics import Table
 from dl_course.diagnostics.rules.finding import CHECKS
 from dl_course.diagnostics.table import table
+from dl_course.language import say
 from dl_course.registry import nearest
 
 # Of each patient, the beginnings of the digests of the right names.
@@ -17,7 +18,7 @@ def second_opinion(diagnosis: Mapping[int, str | Iterable[str] | None]) -> Table
 
     Where a name is wrong, the remark says what would then be broken. ValueError for unknown names.
     """
-    rules = {rule.fault: (rule.__doc__ or "").split("\n\n")[0] for rule in CHECKS}  # type: ignore[attr-defined]
+    rules = {rule.fault: _first(rule.__doc__ or "") for rule in CHECKS}  # type: ignore[attr-defined]
     rows = {}
     known = rules | {"healthy": "Nothing is broken."}
     for number, sealed in enumerate(SEALED.split(), 1):
@@ -29,7 +30,14 @@ def second_opinion(diagnosis: Mapping[int, str | Iterable[str] | None]) -> Table
         wrong = [name for name in names if name not in right]
         whole = len(right) == len(sealed.split(","))
         opinion = "no" if wrong else "right" if whole else "right, but not all" if right else "not named yet"
-        remark = " ".join(f"With {name}, this would not hold: {known[name]}" for name in wrong)
-        remark = " ".join(remark.split())
-        rows[f"patient {number}"] = {"yours": ", ".join(names), "opinion": opinion, "remark": remark}
+        remark = " ".join(say(f"With {name}, this would not hold: {known[name]}") for name in wrong)
+        rows[say(f"patient {number}")] = {
+            "yours": ", ".join(names),
+            "opinion": say(opinion),
+            "remark": remark,
+        }
     return table(rows)
+
+
+def _first(text: str) -> str:
+    return " ".join(text.partition("\n\n")[0].split())

@@ -335,7 +335,7 @@ ILL = (1, 2, 3, 4, 5, 6, 8, 9, 10)
     ("number", "treat", "says"),
     [
         *[(n, lambda p: None, f"patient {n} is still ill, after no treatment") for n in ILL],
-        (8, rate, "patient 8 is still ill, after optimizer"),
+        (8, rate, "patient 8 is still ill, after treatment of its optimizer"),
         (9, lambda p: rate(p, 0.05), "patient 9 is still ill"),
         (1, overhaul, "patient 1: it works, but change less"),
         (6, thrown_away, "patient 6: it works, but change less"),

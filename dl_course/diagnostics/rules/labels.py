@@ -60,14 +60,16 @@ def constant_labels(e: Evidence) -> Found:
     """
     outputs = _tensors(e)[0]
     binary = _binary(e)
-    places = [("training", e.train_loader, e.train)]
-    places += [("validation", e.given["val_loader"], e.val)] if e.given["val_loader"] is not None else []
+    places = [("training labels", e.train_loader, e.train)]
+    places += (
+        [("validation labels", e.given["val_loader"], e.val)] if e.given["val_loader"] is not None else []
+    )
     for name, loader, taken in places:
         y = torch.cat([part.flatten() for _, part in taken if isinstance(part, Tensor)])
         alike = (y.max() - y.min()).item() <= (0.01 if binary else 0.0)
         residual = y.is_floating_point() and not binary and not y.any()  # of an equation: to be made 0
         if len(y) > 1 and alike and not residual and not _others_in_store(loader, y) and _matters(e, outputs):
-            return f"{name} labels", f"all {len(y)} {name} labels are {y[0].item():.3g}; limit 2 of them"
+            return name, f"all {len(y)} {name} are {y[0].item():.3g}; limit 2 of them"
     return None
 
 

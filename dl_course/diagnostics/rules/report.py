@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dl_course.language import say, with_name
+from dl_course.language import say, titled, with_name
 
 SEVERITIES = ("error", "warning", "info")
 LEVELS = {"error": "error", "warning": "warning", "info": "note"}  # SARIF's words for them
@@ -33,7 +33,13 @@ class Finding:
     @property
     def head(self) -> str:
         """Severity, name and place in one line, in the reader's language as all that shows a finding."""
-        return f"{say(self.severity)}: {with_name(self.fault)}" + f" at {self.where}" * bool(self.where)
+        return titled(self.severity, with_name(self.fault)) + f" {say('at')} {self.place}" * bool(self.where)
+
+    @property
+    def place(self) -> str:
+        """Where it is, in the reader's language: "class 3" has a translation, the name of a layer none."""
+        where = self.where or ""
+        return say(where) if " " in where else where
 
     def result(self, path: str = "") -> dict[str, Any]:
         """Return it as a result of SARIF, at the file."""
@@ -44,10 +50,9 @@ class Finding:
         return {"ruleId": self.fault, "level": level, "message": {"text": text}, "locations": [place]}
 
     def __repr__(self) -> str:
-        found = say(self.evidence)
         if self.because:
-            return say(f"{self.head}, because of {self.because}: ") + found
-        return f"{self.head}\n    {say('found')}: {found}\n    {say('to do')}: {say(self.advice)}"
+            return say(f"{self.head}, because of {with_name(self.because)}: ") + say(self.evidence)
+        return f"{self.head}\n    {titled('found', self.evidence)}\n    {titled('to do', self.advice)}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,7 +135,7 @@ class Report:
 
     def __repr__(self) -> str:
         lines = [
-            f"{'    ' * depth}→ {each.head}: {say(each.evidence)}" if depth else repr(each)
+            f"{'    ' * depth}→ {titled(each.head, each.evidence)}" if depth else repr(each)
             for depth, each in self._tree()
         ]
         return "\n".join([*lines, *self._rest()])
@@ -140,7 +145,7 @@ class Report:
         for depth, each in self._tree():
             cells = (
                 say(each.severity),
-                each.where or "",
+                each.place,
                 say(each.evidence),
                 "" if depth else say(each.advice),
             )

@@ -317,7 +317,8 @@ class Heal(Exercise):
         right = float((logits.argmax(1) == case["_labels"]).mean())
         changed = set(outputs["changed"])
         if right < self.bar[number]:
-            says = f"{who} is still ill, after {', '.join(sorted(changed)) or 'no'} treatment"
+            treatment = f"treatment of its {', '.join(sorted(changed))}" if changed else "no treatment"
+            says = f"{who} is still ill, after {treatment}"
             return Difference(
                 "its accuracy on new pictures", right, self.bar[number], f"{says}: measure again"
             )
