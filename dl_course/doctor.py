@@ -19,7 +19,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from dl_course.files import data_root
-from dl_course.language import say
+from dl_course.language import filled, say, titled, width
 
 SIGNS = {"ok": "✓", "note": "·", "problem": "✗"}
 NEEDED_GIB = 4
@@ -51,11 +51,11 @@ class Health:
         return json.dumps({"healthy": self.healthy, "items": [asdict(item) for item in self.items]}, indent=1)
 
     def __repr__(self) -> str:
-        width = max(len(say(item.name)) for item in self.items)
+        most = max(width(say(item.name)) for item in self.items)
         rows = []
         for item in self.items:
-            rows.append(f"{SIGNS[item.status]} {say(item.name):<{width}}  {say(item.found)}")
-            rows += [f"  {'':<{width}}  {say('fix')}: {say(item.fix)}"] if item.fix else []
+            rows.append(f"{SIGNS[item.status]} {filled(say(item.name), most)}  {say(item.found)}")
+            rows += [f"  {'':<{most}}  {titled('fix', item.fix)}"] if item.fix else []
         end = "everything needed is here" if self.healthy else "something needed is missing: see above"
         return "\n".join([*rows, say(end)])
 
@@ -86,7 +86,7 @@ def doctor() -> Health:
 
 
 def _python() -> Iterator[Item]:
-    found = f"{platform.python_version()} at {sys.prefix}"
+    found = f"{platform.python_version()}, {sys.prefix}"
     old = sys.version_info < (3, 11)
     yield Item("Python", "problem" if old else "ok", found, "install Python 3.11 or newer" if old else "")
 
@@ -184,10 +184,9 @@ def _data() -> Iterator[Item]:
     table = available()
     here = list(table.index[table["state"] == "here"])
     away = list(table.index[table["state"] != "here"])
-    found = f"here: {', '.join(here)}"
-    if away:
-        found += f"; to be downloaded when asked for: {', '.join(away)}"
-    yield Item("data", "ok", f"{data_root()}: {found}")
+    found = [f"{data_root()}: here: {', '.join(here)}"]
+    found += [f"to be downloaded when asked for: {', '.join(away)}"] if away else []
+    yield Item("data", "ok", "; ".join(found))
 
 
 def _writing() -> Iterator[Item]:

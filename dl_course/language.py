@@ -9,6 +9,7 @@ from __future__ import annotations
 import locale
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -61,6 +62,32 @@ def say(text: str, language: str | None = None) -> str:
 def titled(title: str, text: str) -> str:
     """Return "title: text", both in the reader's language."""
     return f"{say(title)}{': ' if chosen() == ENGLISH else _JOINTS[': ']}{say(text)}"
+
+
+def placed(text: str, where: str) -> str:
+    """Return "text at where" in the reader's language."""
+    return f"{text}{' at ' if chosen() == ENGLISH else '，位于 '}{place(where)}"
+
+
+def place(where: str) -> str:
+    """Return "class 3" in the reader's language; one word, such as a layer's name, stays."""
+    return say(where) if " " in where else where
+
+
+def say_phrase(text: str) -> str:
+    """Return the translation of a phrase of ours among values: word for word, so that a value stays."""
+    exact = {} if chosen() == ENGLISH else _catalogue(chosen())[0]
+    return exact.get(text, text) if " " in text else text
+
+
+def filled(text: str, columns: int) -> str:
+    """Return the text, filled with spaces to so many columns of a terminal; Chinese characters take two."""
+    return text + " " * (columns - width(text))
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
 
 
 def say_page(html: str) -> str:
@@ -131,5 +158,6 @@ def _in_parts(text: str, language: str) -> str:
         one, here, other = text.partition(joint)
         if here:
             said = _said(one, language), _said(other, language)
-            return (joint if said == (one, other) else theirs).join(said)
+            if said != (one, other):
+                return theirs.join(said)
     return text

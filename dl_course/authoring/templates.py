@@ -16,27 +16,36 @@ MODULES = (
     "exercises/checks/*.py",
     "diagnostics/rules/*.py",
     "diagnostics/checkup.py",
+    "diagnostics/forward.py",
     "clinic/opinion.py",
     "doctor.py",
     "widgets/explorer.py",
     "widgets/views.py",
 )
 # One word alone says something only in certain places: labels of lines, heads of tables, severities.
-LABELS = """at next diagnosis input expected progress fault severity where found error warning info fix memory
-    right no device data widgets layer class overlay predicted picture kind view Answer Right passed"""
+LABELS = """next diagnosis input expected progress fault severity where found error warning info fix memory
+    device data widgets layer class overlay predicted picture kind view Answer Right passed right no nothing
+    positive negative zero zeros padding dilation pictures"""
 # Where something is; a template of one word is given here, since it would match much.
 PLACES = (
     "Chapter {chapter}",
     "needs {name}=",
+    "line {number}, in {name}: {source}",
+    "at line {number}, in {name}: {source}",
+    "here: {names}",
+    "limit {value}",
+    "limits {values}",
     *(f"{kind} {{number}}" for kind in ("class", "channel", "sample", "epoch", "patient")),
     "training labels",
     "validation labels",
 )
 _PROSE = re.compile(
-    r"[^\W\d_]{2,}[,:;.!?’'\")]* +\S*[a-z]{2,}|[a-z]{3,}[^\w]* \{|\} [a-z]{3,}|[\u4e00-\uffff]"
+    r"[^\W\d_]{2,}[,:;.!?’'\"()]* +(an? )?\S*[a-z]{2,}|[a-z]{3,}[^\w]* \{|\}\)? [a-z]{3,}"
+    r"|^an? ([a-z]\W?){3}|^[a-z]{4,} \d+ %|[\u4e00-\uffff]"
 )
-_WORD = re.compile(r"[^\W\d_]{2,}")
-_FAULTS = re.compile(r"(\w+(-\w+)* )*\w+(-\w+)+( \w+(-\w+)*)* ?")  # a list of names of faults
+_WORD = re.compile(r"[^\W\d_]{2,}|^an?\b")
+# A list of names of faults.
+_FAULTS = re.compile(r"(?!(.* )?(of|no|a) )(\w+(-\w+)* )*\w+(-\w+)+( \w+(-\w+)*)* ?")
 _CODE = re.compile(
     r"^Your turn: |\w[;:]\s?\w+(-\w+)*:|button|0 \{|</?\w+[ >]|--\w|^[\w.]+\([^)]*\)$|^\W*[a-z_]+=|\\[dws]"
     r"|^(pip|python) "

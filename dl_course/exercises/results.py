@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dl_course.language import say
+from dl_course.language import filled, say, say_phrase, width
 
-VALUES = ("came out", "expected", "it printed")
 Status = Literal["passed", "not yet", "not attempted"]
 
 SIGNS = {"passed": "✓", "not yet": "✗", "not attempted": "○", "note": "→"}
@@ -34,14 +33,15 @@ class Box:
 
     def __repr__(self) -> str:
         lines = self._said()
-        width = max((len(label) for label, _ in lines), default=0)
-        indented = (text.replace("\n", "\n" + " " * (width + 4)) for _, text in lines)
-        rows = [f"  {label:<{width}}  {text}" for (label, _), text in zip(lines, indented, strict=True)]
+        most = max((width(label) for label, _ in lines), default=0)
+        indented = (text.replace("\n", "\n" + " " * (most + 4)) for _, text in lines)
+        rows = [f"  {filled(label, most)}  {text}" for (label, _), text in zip(lines, indented, strict=True)]
         return "\n".join([f"{SIGNS[self.kind]} {say(self.headline)}", *rows])
 
     def _said(self) -> list[tuple[str, str]]:
         """Return the lines in the reader's language; values and what was printed stay as they are."""
-        return [(say(label), text if label in VALUES else say(text)) for label, text in self.lines]
+        how = {"came out": _said_value, "expected": _said_value, "it printed": str}
+        return [(say(label), how.get(label, say)(text)) for label, text in self.lines]
 
     def _repr_html_(self) -> str:
         plain = 'style="margin:0;background:none;white-space:pre-wrap"'
@@ -53,6 +53,10 @@ class Box:
         )
         table = f'<table style="margin:.3em 0 0 1.2em;border:none">{rows}</table>' if rows else ""
         return framed(f"<b>{SIGNS[self.kind]}</b> {html.escape(say(self.headline))}{table}", self.kind)
+
+
+def _said_value(text: str) -> str:
+    return say(text) if " …, from " in text else say_phrase(text)
 
 
 @dataclass(frozen=True, repr=False)

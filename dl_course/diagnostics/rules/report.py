@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dl_course.language import say, titled, with_name
+from dl_course.language import place, placed, say, titled, with_name
 
 SEVERITIES = ("error", "warning", "info")
 LEVELS = {"error": "error", "warning": "warning", "info": "note"}  # SARIF's words for them
@@ -33,13 +33,8 @@ class Finding:
     @property
     def head(self) -> str:
         """Severity, name and place in one line, in the reader's language as all that shows a finding."""
-        return titled(self.severity, with_name(self.fault)) + f" {say('at')} {self.place}" * bool(self.where)
-
-    @property
-    def place(self) -> str:
-        """Where it is, in the reader's language: "class 3" has a translation, the name of a layer none."""
-        where = self.where or ""
-        return say(where) if " " in where else where
+        head = titled(self.severity, with_name(self.fault))
+        return placed(head, self.where) if self.where else head
 
     def result(self, path: str = "") -> dict[str, Any]:
         """Return it as a result of SARIF, at the file."""
@@ -128,7 +123,8 @@ class Report:
 
     def _rest(self) -> list[str]:
         whys = dict.fromkeys(self.skipped.values())
-        missed = [f"{', '.join(f for f in self.skipped if self.skipped[f] == why)}: {why}" for why in whys]
+        names = [", ".join(with_name(f) for f in self.skipped if self.skipped[f] == why) for why in whys]
+        missed = [f"{name}: {why}" for name, why in zip(names, whys, strict=True)]
         found = [] if self.findings else ["nothing found"]
         lines = [*found, *self.notes, *(f"not looked for: {each}" for each in missed)]
         return [say(line) for line in lines]
@@ -145,7 +141,7 @@ class Report:
         for depth, each in self._tree():
             cells = (
                 say(each.severity),
-                each.place,
+                place(each.where or ""),
                 say(each.evidence),
                 "" if depth else say(each.advice),
             )
