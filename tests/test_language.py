@@ -82,7 +82,7 @@ def test_behind_a_faults_name_stands_what_it_is_called(few):
     assert with_name("dead-units") == "dead-units（死亡神经元）"
     assert with_name("plateau") == "plateau"
     finding = Finding("dead-units", "error", "relu1", "3 of 10 inputs are bad", "Do.")
-    assert "dead-units（死亡神经元） at relu1\n    found: 10 个输入里有 3 个是坏的" in repr(finding)
+    assert "dead-units（死亡神经元），位于 relu1\n    found：10 个输入里有 3 个是坏的" in repr(finding)
     assert "<td>10 个输入里有 3 个是坏的</td>" in Report((finding,), {})._repr_html_()
     assert json.loads(Report((finding,), {}).to_json())["findings"][0]["evidence"] == finding.evidence
 
