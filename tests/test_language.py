@@ -15,7 +15,8 @@ from dl_course.exercises.asking import Asked, ask
 from dl_course.exercises.checks import all_exercises
 from dl_course.exercises.progress_file import progress
 from dl_course.exercises.questions import Choice, all_questions
-from dl_course.language import catalogue_path, say, say_page, with_name
+from dl_course.exercises.results import Box
+from dl_course.language import catalogue_path, filled, say, say_page, with_name
 
 PACKAGE = Path(__file__).resolve().parent.parent / "dl_course"
 SENTENCES = [each.text for each in sentences(PACKAGE)]
@@ -87,6 +88,15 @@ def test_behind_a_faults_name_stands_what_it_is_called(few):
     assert json.loads(Report((finding,), {}).to_json())["findings"][0]["evidence"] == finding.evidence
 
 
+def test_among_values_only_phrases_of_ours_are_translated(few):
+    box = Box("note", "", (("expected", "random numbers are drawn"), ("came out", "dead-units")))
+    assert [text for _, text in box._said()] == ["抽取了随机数", "dead-units"]
+
+
+def test_a_chinese_character_takes_two_columns():
+    assert [len(filled(text, 6)) for text in ("ab", "步幅")] == [6, 4]
+
+
 def test_in_english_everything_stays_as_it_is(few, monkeypatch):
     monkeypatch.setenv("DL_COURSE_LANGUAGE", "en")
     assert say("random numbers are drawn") == "random numbers are drawn"
@@ -116,7 +126,7 @@ def test_a_check_a_hint_and_progress_are_shown_in_the_language_and_values_as_the
     lines = {label: text for label, text in result._said()}
     assert set(lines["「it printed」"].split("\n")) <= {"no sentence of the course", ""}
     assert lines["「next」"] == "「hint(standardize) gives a hint」"
-    assert lines["「came out」"].startswith("float")
+    assert lines["「came out」"].startswith("「float32 (5, 1, 4, 7): 7 7")
     assert repr(result).startswith("✗ 「standardize: not yet (")
     assert result.headline.startswith("standardize: not yet (")  # graders and progress read English
     first = hint("standardize")
@@ -140,7 +150,7 @@ def test_the_doctor_speaks_the_language(chinese):
     health = Health((Item("memory", "note", "3.0 GiB, 1.0 GiB free", "not installed"),))
     first, fix, last = repr(health).split("\n")
     assert first == "· 「memory」  「3.0 GiB, 1.0 GiB free」"
-    assert fix.strip() == "「fix」: 「not installed」"
+    assert fix.strip() == "「fix」：「not installed」"
     assert last == "「everything needed is here」"
 
 
