@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ class Box:
 
     def _said(self) -> list[tuple[str, str]]:
         """Return the lines in the reader's language; values and what was printed stay as they are."""
+        how: dict[str, Callable[[str], str]]
         how = {"came out": _said_value, "expected": _said_value, "it printed": str}
         return [(say(label), how.get(label, say)(text)) for label, text in self.lines]
 
