@@ -23,8 +23,9 @@ LEARNERS_ROOMS = (
     ("diagnostics", "explain", "plots", "data", "scratch"),
     ("training", "models", "evaluation"),
 )
-# Every process pays for importing torch, so there are few; two, so that both lanes have work to the end.
-WORK = ("authoring", "browser", "clinic", "deploy", "experiments", "grading")
+# Every process pays for importing torch, so there are few; three, so that both lanes have work to the end.
+WORK = ("authoring", "browser", "clinic", "deploy", "experiments")
+JUDGE = "grading"
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,16 @@ def parts(given: argparse.Namespace) -> list[Part]:
     if given.oldest or given.portable:
         out |= {"browser", "book"}
     if given.portable:
-        out |= {"grading"}
+        out |= {JUDGE}
     work = [folder / room for room in WORK if room not in out]
-    aside = [f"--ignore={folder / room}" for room in {*WORK, *out}]
-    both = [tests("tests of work", work, options), tests("tests", [folder, *aside], options)]
+    aside = [f"--ignore={folder / room}" for room in {*WORK, JUDGE, *out}]
+    every = [tests("tests", [folder, *aside], options), tests("tests of work", work, options)]
+    if JUDGE not in out:
+        every.insert(0, tests("tests of the judge", [folder / JUDGE], options))
     if given.oldest:
-        return both
+        return every
     notebooks = [notebook(path, options) for path in sorted((ROOT / "chapters").glob("*.ipynb"))]
-    return [*both, *notebooks, TYPES, *LINT]
+    return [*every, *notebooks, TYPES, *LINT]
 
 
 def tests(name: str, paths: list[object], options: tuple[str, ...]) -> Part:
