@@ -387,7 +387,7 @@ def test_points_and_lateness_are_the_instructors_and_are_shown(desk):
     assert "1 day 1 min late (due 2026-11-28 20:00): −20 %" in rows["Ann"]["note"]
     page = next((desk / "out" / "feedback").glob("ann*")).read_text()
     assert "1 day 1 min late" in page
-    assert "late" not in next((desk / "out" / "feedback").glob("cat*")).read_text()
+    assert "late (due" not in next((desk / "out" / "feedback").glob("cat*")).read_text()
 
 
 def test_moodle_gets_its_worksheet_and_its_feedback(desk):
