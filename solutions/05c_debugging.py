@@ -732,7 +732,7 @@ def heal(patient):
         for part in (train, val):
             part.labels = part.labels.roll(-1)  # each picture had the label of the one before
     elif patient.number == 11:
-        patient.model.rows.batch_first = True  # it took the pictures of a batch for the rows of one
+        patient.model.rows.batch_first = True  # it took pictures for rows
     elif patient.number == 12:  # each output met each label, (N, 1) - (N,)
         patient.loss_fn = lambda outputs, labels: F.mse_loss(outputs.squeeze(1), labels.float())
     elif patient.number == 13:

@@ -871,7 +871,6 @@ def profiled(batches):
     with profile(activities=[ProfilerActivity.CPU]) as found:
         steps(batches, model)
     return found.key_averages()
-
 wobbled = build_pictures(changed(experiment, {"data.augmentation": "wobble"}).data, "train")
 slow = profiled(loader(wobbled, 32, shuffle=True))
 times = {event.key: event.cpu_time_total / 1000 for event in slow if event.key in PARTS}

@@ -173,7 +173,7 @@ def _limits(rng: np.random.Generator, kind: str, given: Tensor) -> tuple[float, 
 
     Limit and shift alone don't tell: without the numbers, a limit that makes log 0 looks like one never met.
     """
-    if not len(given):  # another layer has spoiled all of them before
+    if not len(given):  # another layer has changed all of them before
         return -1.0, 1.0
     least = given.min().item()
     shift = 1 - least if kind == "fine" else -(least + given.max().item()) / 2
