@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from dl_course.exercises.judging import Exercise
 from dl_course.grading import lms
 from dl_course.grading.late import LateRule, moment, read_times
 from dl_course.grading.names import identity, printable
-from dl_course.grading.results import Result, write_whole
+from dl_course.grading.results import Result, csv_text, write_whole
 from dl_course.grading.submissions import Submission
 from dl_course.registry import nearest
 
@@ -125,11 +124,7 @@ def read_decisions(out: Path) -> list[dict[str, str]]:
 def decide(out: Path, row: Mapping[str, Any]) -> None:
     """Keep a decision: when, student, exercise, old and new mark, because, by whom (judge or hand)."""
     rows = [*read_decisions(out), {key: printable(row[key], 1000) for key in _HEADS}]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _HEADS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(out / DECISIONS, text.getvalue())
+    write_whole(out / DECISIONS, csv_text([_HEADS, *([each[key] for key in _HEADS] for each in rows)]))
 
 
 def with_decisions(results: Sequence[Result], decisions: Sequence[Mapping[str, str]]) -> list[Result]:

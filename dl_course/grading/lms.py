@@ -9,8 +9,6 @@ Classroom  Jane Doe - 04_training.ipynb
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shutil
 import zipfile
@@ -21,7 +19,9 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dl_course.grading.submissions import MOST_BYTES, printable
+from dl_course.grading.names import printable
+from dl_course.grading.results import csv_text, quoted
+from dl_course.grading.submissions import MOST_BYTES
 
 PLATFORMS = ("canvas", "moodle", "classroom")
 _CANVAS = re.compile(r"(?P<name>[^_/]+)_(?:LATE_)?(?P<id>\d+)_(?P<attachment>\d+)_(?P<file>.+)")
@@ -200,14 +200,7 @@ def marks_for(
             ]
             for row in numbered
         ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows([[_plain(cell) for cell in line] for line in lines])
-    return text.getvalue()
-
-
-def _plain(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
+    return csv_text([[quoted(cell) for cell in line] for line in lines], end="\r\n")
 
 
 def feedback_zip(path: Path, platform: str, pages: Mapping[str, Path], known: Mapping[str, HandedIn]) -> None:

@@ -146,7 +146,7 @@ def manual_marks(
                 filled[name] = row
     names = dict.fromkeys([*students, *(name for name, row in filled.items() if any(map(row.get, parts)))])
     rows = {name: [filled.get(name, {}).get(part) or "" for part in parts] for name in names}
-    write_whole(path, _csv([["student", *parts], *([_cell(name), *row] for name, row in rows.items())]))
+    write_whole(path, csv_text([["student", *parts], *([_cell(name), *row] for name, row in rows.items())]))
     return {
         name: {part: _number(cell, part, parts[part], name) for cell, part in zip(row, parts, strict=True)}
         for name, row in rows.items()
@@ -168,13 +168,17 @@ def table_as_csv(table: pd.DataFrame) -> str:
     heads = [table.index.name, *table.columns]
     rows = ([_cell(index), *("" if cell != cell else _cell(cell) for cell in row)] for index, row in zip(
         table.index, table.itertuples(index=False), strict=True))  # fmt: skip
-    return _csv([heads, *rows])
+    return csv_text([heads, *rows])
 
 
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = printable(value, 2000)
+    return quoted(printable(value, 2000))
+
+
+def quoted(text: str) -> str:
+    """Return a cell's text so that no spreadsheet takes it for a formula."""
     return f"'{text}" if text[:1] in _QUOTED else text
 
 
@@ -182,7 +186,8 @@ def _name(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell[1:2] in _QUOTED else cell
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
+def csv_text(rows: Sequence[Sequence[Any]], end: str = "\n") -> str:
+    """Return rows as CSV, each with that end of line."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator=end).writerows(rows)
     return text.getvalue()
