@@ -22,6 +22,12 @@ _SIMPLIFIED = re.compile(r"zh_(CN|SG|Hans)|Chinese \(Simplified\)")  # as system
 _LOCALE = Path(__file__).parent / "locale"
 _WORDS = re.compile(r"[a-z]{2,}\W.*[a-z]|[a-z] ?\w*[a-z]{2}", re.DOTALL)
 _JOINTS = {"\n": "\n", ". ": "。", "; ": "；", ": ": "：", " (": " ("}
+# What a widget's script says: between tags, in a label, to be said, as a name in a table, as a sentence.
+SCRIPT_TEXT = re.compile(
+    r"""(?<!=)>\s*([^<>"(){}=;]*[a-z]{2}[^<>"(){}=;]*?)(?=\s*</?\w)|(?:aria-label|alt)="([^"]+)"|"""
+    r"""say\("([^"]+)"|^  "([a-z ]+)": |"([A-Z][^"<>]* [^"<>]*)\"""",
+    re.MULTILINE,
+)
 # What a page shows: between tags, in a label, or as a sentence of its script.
 PAGE_TEXT = re.compile(
     r"(?<=>)[^<>=;{}]*[a-z]{2}[^<>=;{}]*(?=</?\w)"
@@ -78,6 +84,12 @@ def say_phrase(text: str) -> str:
     """Return the translation of a phrase of ours among values: word for word, so that a value stays."""
     exact = {} if chosen() == ENGLISH else _catalogue(chosen())[0]
     return exact.get(text, text) if " " in text else text
+
+
+def words_in(script: str) -> dict[str, str]:
+    """Return the translations of what a page's script says, by the English; {} in English."""
+    exact = {} if chosen() == ENGLISH else _catalogue(chosen())[0]
+    return {text: said for text, said in exact.items() if text in script}
 
 
 def filled(text: str, columns: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from dl_course import check, hint, language
 from dl_course.authoring.templates import is_prose, sentences
+from dl_course.clinic.ward import BEDS
 from dl_course.diagnostics.rules.finding import CHECKS, CURVES
 from dl_course.diagnostics.rules.report import Finding, Report
 from dl_course.doctor import Health, Item
@@ -17,6 +18,7 @@ from dl_course.exercises.progress_file import progress
 from dl_course.exercises.questions import Choice, all_questions
 from dl_course.exercises.results import Box
 from dl_course.language import catalogue_path, filled, say, say_page, with_name
+from dl_course.widgets import ConvolutionStepper
 
 PACKAGE = Path(__file__).resolve().parent.parent / "dl_course"
 SENTENCES = [each.text for each in sentences(PACKAGE)]
@@ -110,6 +112,7 @@ def test_every_hint_title_diagnosis_question_and_advice_is_a_message(chinese):
     for question in all_questions().values():
         shown += [question.text, question.why, *question.mistakes.values()]
         shown += list(question.options.values()) if isinstance(question, Choice) else []
+    shown += [story for story, _ in BEDS.values()]
     rules = [*CHECKS, *CURVES]
     shown += [rule.fault for rule in rules]
     shown += [" ".join(rule.__doc__.rpartition("\n\n")[2].split()) for rule in rules]
@@ -161,6 +164,14 @@ def test_the_services_page_is_shown_in_the_language_and_its_script_stays(chinese
     assert "<h1>「What does it read?」</h1>" in said and 'aria-label="「drawing pad」"' in said
     assert '"「Draw a digit.」"' in said
     assert said.replace("「", "").replace("」", "").replace("zh-CN", "en") == page
+
+
+def test_a_widgets_script_is_handed_what_it_says_and_no_more(chinese, monkeypatch):
+    words = ConvolutionStepper().words
+    assert words["To the end"] == "「To the end」" and words["vertical edges"] == "「vertical edges」"
+    assert "Draw a digit with mouse or finger." not in words
+    monkeypatch.setenv("DL_COURSE_LANGUAGE", "en")
+    assert ConvolutionStepper().words == {}
 
 
 def test_the_catalogue_travels_in_the_wheel():

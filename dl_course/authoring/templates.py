@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dl_course.authoring.messages import Message
-from dl_course.language import PAGE_TEXT, PLACEHOLDER
+from dl_course.language import PAGE_TEXT, PLACEHOLDER, SCRIPT_TEXT
 
 MODULES = (
     "exercises/*.py",
@@ -17,7 +17,7 @@ MODULES = (
     "diagnostics/rules/*.py",
     "diagnostics/checkup.py",
     "diagnostics/forward.py",
-    "clinic/opinion.py",
+    "clinic/*.py",
     "doctor.py",
     "widgets/explorer.py",
     "widgets/views.py",
@@ -36,6 +36,10 @@ PLACES = (
     "limit {value}",
     "limits {values}",
     *(f"{kind} {{number}}" for kind in ("class", "channel", "sample", "epoch", "patient")),
+    "Patient {number}",
+    "{network}, {count} parameters",
+    "roughly {share}",
+    "{name}: {count} pictures of {size} in {classes} classes",
     "training labels",
     "validation labels",
 )
@@ -60,13 +64,21 @@ def sentences(package: Path) -> list[Message]:
             where = path.relative_to(package).as_posix()
             for text, kind in _in_module(ast.parse(path.read_text(encoding="utf-8"))):
                 found.setdefault(text, Message("", text, f"{where}: {kind}"))
-    for page in sorted(package.glob("deploy/*.html")):
-        for text in PAGE_TEXT.findall(page.read_text(encoding="utf-8")):
-            if "/" not in text:
-                found.setdefault(text, Message("", text, f"deploy/{page.name}: text"))
+    for path in sorted([*package.glob("deploy/*.html"), *package.glob("widgets/*.js")]):
+        where = path.relative_to(package).as_posix()
+        for text in _in_page(path.read_text(encoding="utf-8"), path.suffix):
+            found.setdefault(text, Message("", text, f"{where}: text"))
     for label in (*PLACES, *LABELS.split()):
         found.setdefault(label, Message("", label, "label"))
     return list(found.values())
+
+
+def _in_page(source: str, suffix: str) -> Iterator[str]:
+    """Yield what a page of ours shows, or a widget's script."""
+    if suffix == ".js":
+        yield from map("".join, SCRIPT_TEXT.findall(source))
+    else:
+        yield from (text for text in PAGE_TEXT.findall(source) if "/" not in text)
 
 
 def _in_module(tree: ast.Module) -> Iterator[tuple[str, str]]:

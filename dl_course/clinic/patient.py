@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dl_course.data import Loader
+from dl_course.language import say
 from dl_course.runtime import device_of, preserved_rng
 
 Batch = tuple[Tensor, Tensor]
@@ -103,8 +104,13 @@ class Patient:
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.model.parameters())
         held = self.train_loader.dataset
-        lines = f"Patient {self.number}", self.story, f"{type(self.model).__name__}, {weights:,} parameters"
-        return "\n".join([*lines, f"{held}, and {len(self.val_loader.dataset)} for validation"])
+        lines = [
+            f"Patient {self.number}",
+            self.story,
+            f"{type(self.model).__name__}, {weights:,} parameters",
+            f"{held}, and {len(self.val_loader.dataset)} for validation",
+        ]
+        return "\n".join(map(say, lines))
 
 
 def _scores(logits: Tensor) -> Tensor:

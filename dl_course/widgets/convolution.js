@@ -79,12 +79,15 @@ function fill(table, numbers, look = () => "") {
 function render({ model, el }) {
   el.classList.add("conv-stepper");
   el.dataset.lmSuppressShortcuts = ""; // or JupyterLab takes the arrow keys
-  el.innerHTML = PAGE;
+  const known = model.get("words") ?? {}; // the reader's language, by the English; without a kernel none
+  const say = (text, ...values) => (known[text] ?? text).replace(/\{(\d)\}/g, (_, place) => values[place]);
+  el.innerHTML = PAGE.replace(/(>|(?:aria-label|alt)=.)(\s*)([^<>"]+?)(?=\s*[<"])/g,
+    (_, before, blank, text) => before + blank + say(text));
   const find = name => el.querySelector(`.${name}`);
   const get = name => model.get(name) ?? DEFAULTS[name];
   const state = () => Object.fromEntries(Object.keys(DEFAULTS).map(name => [name, get(name)]));
 
-  for (const name of [...Object.keys(KERNELS), "your own"]) find("preset").add(new Option(name));
+  for (const name of [...Object.keys(KERNELS), "your own"]) find("preset").add(new Option(say(name), name));
   for (const stride of [1, 2, 3]) find("stride").add(new Option(stride));
   for (const padding of [0, 1, 2]) find("padding").add(new Option(padding));
 
@@ -99,7 +102,7 @@ function render({ model, el }) {
       const [i, j] = [Math.floor(index / kernel.length), index % kernel.length];
       const input = document.createElement("input");
       input.value = words(kernel[i][j]);
-      input.ariaLabel = `weight in row ${i + 1}, column ${j + 1}`;
+      input.ariaLabel = say("weight in row {0}, column {1}", i + 1, j + 1);
       input.onchange = () => {
         const value = Number(input.value.trim().replace("−", "-"));
         const changed = kernel.map(row => [...row]);
@@ -134,10 +137,10 @@ function render({ model, el }) {
     find("padding").value = padding;
     const size = `${picture[0].length} + 2·${padding} − ${kernel.length}`;
     find("status").textContent = now < 0
-      ? "The kernel is larger than the padded picture: there is no place for it."
-      : `Place ${now + 1} of ${output.length * width}, row ${row + 1}, column ${column + 1}: ` +
-        `the ${kernel.length ** 2} products add up to ${words(output[row][column])}. ` +
-        `Columns of the output: (${size}) // ${stride} + 1 = ${width}.`;
+      ? say("The kernel is larger than the padded picture: there is no place for it.")
+      : say("Place {0} of {1}, row {2}, column {3}: ", now + 1, output.length * width, row + 1, column + 1) +
+        say("the {0} products add up to {1}. ", kernel.length ** 2, words(output[row][column])) +
+        say("Columns of the output: ({0}) // {1} + 1 = {2}.", size, stride, width);
     return { now, width, last: output.length * width - 1 };
   }
 

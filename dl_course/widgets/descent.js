@@ -98,15 +98,18 @@ function shape(name, attributes) {
 function render({ model, el }) {
   el.classList.add("descent");
   el.dataset.lmSuppressShortcuts = ""; // or JupyterLab takes the arrow keys
-  el.innerHTML = PAGE;
+  const known = model.get("words") ?? {}; // the reader's language, by the English; without a kernel none
+  const say = (text, ...values) => (known[text] ?? text).replace(/\{(\d)\}/g, (_, place) => values[place]);
+  el.innerHTML = PAGE.replace(/(>|(?:aria-label|alt)=.)(\s*)([^<>"]+?)(?=\s*[<"])/g,
+    (_, before, blank, text) => before + blank + say(text));
   const find = name => el.querySelector(`.${name}`), map = find("map"), svg = map.querySelector("svg");
   const get = name => model.get(name) ?? DEFAULTS[name];
   const state = () => Object.fromEntries(Object.keys(DEFAULTS).map(name => [name, get(name)]));
   const pixel = ([x, y]) => [(x / REACH + 1) * SIDE / 2, (1 - y / REACH) * SIDE / 2];
   let painted = null, timer = null;
 
-  for (const name of Object.keys(SURFACES)) find("surface").add(new Option(name));
-  for (const [name, label] of Object.entries(METHODS)) find("method").add(new Option(label, name));
+  for (const name of Object.keys(SURFACES)) find("surface").add(new Option(say(name), name));
+  for (const [name, label] of Object.entries(METHODS)) find("method").add(new Option(say(label), name));
 
   function put(changes) {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
@@ -132,8 +135,10 @@ function render({ model, el }) {
     find("noise-is").textContent = now.noise.toFixed(1);
     const [x, y] = last.at.map(each => each.toFixed(3).replace("-", "−"));
     find("status").textContent = Number.isFinite(last.height) && Math.abs(last.height) < 1e6
-      ? `After ${path.length - 1} steps: x = ${x}, y = ${y}, height ${last.height.toFixed(4).replace("-", "−")}.`
-      : `After ${path.length - 1} steps it has left the map for good: the rate is too high. Start over with a lower one.`;
+      ? say("After {0} steps: x = {1}, y = {2}, height {3}.", path.length - 1, x, y,
+        last.height.toFixed(4).replace("-", "−"))
+      : say("After {0} steps it has left the map for good: the rate is too high. Start over with a lower one.",
+        path.length - 1);
   }
 
   function curve(heights) {

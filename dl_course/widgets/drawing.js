@@ -32,7 +32,10 @@ const NOTHING = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAA
 
 function render({ model, el }) {
   el.classList.add("drawing-pad");
-  el.innerHTML = PAGE;
+  const known = model.get("words") ?? {}; // the reader's language, by the English; without a kernel none
+  const say = (text, ...values) => (known[text] ?? text).replace(/\{(\d)\}/g, (_, place) => values[place]);
+  el.innerHTML = PAGE.replace(/(>|(?:aria-label|alt)=.)(\s*)([^<>"]+?)(?=\s*[<"])/g,
+    (_, before, blank, text) => before + blank + say(text));
   const [canvas, status, layer] = ["canvas", ".status", ".layer"].map(name => el.querySelector(name));
   const pen = canvas.getContext("2d", { alpha: false }); // black, as MNIST is
   Object.assign(pen, { lineWidth: 24, lineCap: "round", lineJoin: "round", strokeStyle: "#fff" });
@@ -50,7 +53,7 @@ function render({ model, el }) {
   });
 
   function show(answer) {
-    status.textContent = answer.status || "Draw a digit with mouse or finger.";
+    status.textContent = answer.status || say("Draw a digit with mouse or finger.");
     el.querySelectorAll("img").forEach(image => { image.src = answer[image.className] ?? NOTHING; });
     bars.forEach(([bar, share], index) => {
       share.textContent = answer.probabilities ? `${Math.round(100 * answer.probabilities[index])}%` : "";
@@ -62,7 +65,7 @@ function render({ model, el }) {
     stale = waiting; // of what is drawn while the kernel reads, the last alone is sent
     if (stale) return;
     waiting = true;
-    patience = setTimeout(() => { status.textContent = "waiting for the kernel …"; }, 1500);
+    patience = setTimeout(() => { status.textContent = say("waiting for the kernel …"); }, 1500);
     model.set("ink", blank ? "" : canvas.toDataURL());
     model.set("layer", layer.value);
     model.set("stroke", model.get("stroke") + 1);

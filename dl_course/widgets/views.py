@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL.Image import Image, fromarray
 from torch import Tensor, nn
+from traitlets import Dict, default
 
 from dl_course import plots
 from dl_course.diagnostics import activation_statistics
 from dl_course.explain import gradcam, overlay
 from dl_course.explain.maps import at_rest, channels_last, classes, scores_of
 from dl_course.hooks import capture, resolve, tensors_in
+from dl_course.language import words_in
 
 WIDTH = 6.4  # of a figure, in inches
 LETTER = 0.08  # how wide a letter of a label is, and how high a line of the heading
@@ -40,7 +42,16 @@ class Drawing(Figure):
 
 
 class Faced(anywidget.AnyWidget):
-    """A widget with a picture beside its live view, for where no front end is."""
+    """A widget with a picture beside its live view, for where no front end is.
+
+    words: what its script says, in the reader's language, by the English.
+    """
+
+    words = Dict().tag(sync=True)
+
+    @default("words")
+    def _words(self) -> dict[str, str]:
+        return words_in(str(self._esm))
 
     def _repr_png_(self) -> bytes:
         raise NotImplementedError

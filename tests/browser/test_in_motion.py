@@ -1,6 +1,7 @@
 """The convolution stepper and the descent playground in a page without a kernel, against torch."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import dl_course.widgets
+from dl_course.language import words_in
 from dl_course.widgets import ConvolutionStepper, DescentPlayground
 from dl_course.widgets.descent import METHODS, SURFACES
 from tests.browser.conftest import CHROMIUM, FLAGS
@@ -148,6 +150,30 @@ def test_a_kernel_without_a_place_is_said_to_have_none(shown):
     page.locator(".padding").select_option("1")
     page.get_by_role("button", name="To the end").click()
     assert np.allclose(table(page, "output"), expected(page)) and expected(page).shape == (2, 2)
+
+
+STATES = {
+    "convolution": {},
+    "descent": {},
+    "drawing": {"layers": ["stage1"], "classes": ["0"], "answer": {}, "stroke": 0},
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_widget_in_chinese_says_nothing_in_english_and_calls_things_by_the_same_names(
+    shown, monkeypatch, name
+):
+    monkeypatch.setenv("DL_COURSE_LANGUAGE", "zh_CN")
+    script = (Path(dl_course.widgets.__file__).parent / f"{name}.js").read_text("utf-8")
+    page = shown(name, words=words_in(script), **STATES[name])
+    labels = "all => all.map(each => each.getAttribute('aria-label') ?? each.getAttribute('alt'))"
+    said = page.locator("[aria-label], [alt]").evaluate_all(labels)
+    said += page.locator("#here").evaluate("here => here.innerText").split()
+    assert len(said) > 10
+    english = [word for text in said for word in re.findall("[A-Za-z]{2,}", text)]
+    assert set(english) <= {"Adam", "CAM", "Grad", "PNG", "SGD", "stage"}
+    values = page.locator("option").evaluate_all("all => all.map(each => each.value)")
+    assert set(values) & {"vertical edges", "ravine", "stage1"}
 
 
 def replayed(surface, method, rate, path):
