@@ -9,14 +9,18 @@ import joblib
 import nbformat
 import pytest
 
-from dl_course.authoring.translation import Catalogue, translated
+from dl_course.authoring.build import chapter
+from dl_course.authoring.lesson import read_lesson
+from dl_course.authoring.release import assignment
+from dl_course.authoring.translation import catalogue, path_of, read_po, translated
 from dl_course.cli import main
 from dl_course.exercises.judging import Exercise
 from dl_course.grading import command, grade
 from dl_course.grading.cage import Cage
 from dl_course.grading.channel import Lost
+from dl_course.notebooks import tags
 from tests.grading.attacks import AFTER, BEFORE, notebook
-from tests.grading.test_attacks import solved
+from tests.grading.test_attacks import ROOT, solved
 
 pytestmark = pytest.mark.timeout(300)  # it starts programs or trains: more than a test has otherwise
 
@@ -114,20 +118,26 @@ def test_the_chapter_is_read_from_the_notebooks_names(hand_in):
         hand_in(options={"chapter": "77"})
 
 
-def test_a_notebook_in_chinese_is_graded_as_one_in_english(hand_in):
-    documented = 'def relu(x):\n    """Return x where it is positive."""\n    return np.maximum(x, 0)'
+def test_a_released_chapter_in_chinese_is_graded_as_in_english(hand_in):
+    lesson = read_lesson(ROOT / "solutions/02_neural_basics.py")
+    answers = {cell.id: cell.source for cell in chapter(lesson, ROOT, solved=True).cells}
+    english = assignment(lesson, ROOT)
+    for cell in english.cells:
+        cell.source = answers[cell.id] if "exercise" in tags(cell) else cell.source
+    chinese = translated(english, catalogue(read_po(path_of(ROOT, "zh_CN", lesson.stem))), "zh_CN")
+    step = next(cell.source for cell in chinese.cells if cell.id == "exercise-training_step")
+    assert "让参数原地下降一步；返回这一步之前的损失。" in step and "loss from before" not in step
     editions = {}
-    for name, answer in {"right": documented, "wrong": documented.replace("np.maximum(x, 0)", "x")}.items():
-        english = nbformat.reads(notebook(IMPORT, answer), 4)
-        for index, cell in enumerate(english.cells):
-            cell["id"] = f"code-{index}"
-        said = Catalogue({("", "Return x where it is positive."): "x 为正时返回 x。"})
-        chinese = translated(english, said, "zh_CN")
-        assert "x 为正时返回 x。" in chinese.cells[1].source
-        editions |= {f"{name}_en": nbformat.writes(english), f"{name}_zh": nbformat.writes(chinese)}
-    points = hand_in(**editions)["relu"]
-    assert points["right_en"] == points["right_zh"] == 1
-    assert points["wrong_en"] == points["wrong_zh"] < 1
+    for language, written in {"en": english, "zh": chinese}.items():
+        editions[f"right_{language}"] = nbformat.writes(written)
+        for cell in written.cells:
+            cell.source = cell.source.replace("np.maximum(x, 0)", "np.abs(x)")
+        editions[f"wrong_{language}"] = nbformat.writes(written)
+    marks = hand_in(**editions).drop(columns="note")
+    assert marks.loc["right_en"].to_dict() == marks.loc["right_zh"].to_dict()
+    assert marks.loc["wrong_en"].to_dict() == marks.loc["wrong_zh"].to_dict()
+    assert marks.loc["right_zh", "relu"] == 1 > marks.loc["wrong_zh", "relu"]
+    assert marks.loc["right_zh", "points"] == hand_in.result("right_zh")["of"]
 
 
 # what is given ----------------------------------------------------------------------------------------------
