@@ -75,7 +75,7 @@ def to_onnx(predictor: Predictor, path: Path | str, *, opset: int = 18, toleranc
     written = {each.domain: each.version for each in proto.opset_import}[""]
     if written != opset:
         raise ValueError(f"opset {opset} was asked for, but PyTorch has written opset {written}; ask for it")
-    about = {"classes": predictor.classes, "shape": predictor.shape}
+    about = {"classes": predictor.classes, "shape": predictor.shape, "crop": predictor.crop}
     onnx.helper.set_model_props(proto, {"dl_course": json.dumps(about)})
     with atomic(path) as part:
         onnx.save(proto, part)
@@ -143,7 +143,8 @@ def load_onnx(path: Path | str, threads: int = 1) -> Predictor:
         about = json.loads(model.session.get_modelmeta().custom_metadata_map["dl_course"])
     except Exception as error:  # ONNX Runtime has a class for each thing that can be wrong with a file
         raise ValueError(f"{path.name} was not written by to_onnx: {error}") from error
-    return Predictor(model, classes=about["classes"], shape=tuple(about["shape"]))
+    known = {"shape": tuple(about["shape"]), "crop": about.get("crop")}
+    return Predictor(model, classes=about["classes"], **known)
 
 
 def quantize(path: Path | str, to: Path | str, calibration: Tensor | None = None) -> Path:

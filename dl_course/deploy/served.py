@@ -76,6 +76,7 @@ class ServedModel:
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         about = json.loads(self.session.get_modelmeta().custom_metadata_map.get("dl_course", "{}"))
         count = self.probabilities(np.zeros((1, *self.shape), np.float32)).shape[1]
+        self.crop = about.get("crop")
         self.classes = tuple(about.get("classes") or map(str, range(count)))
         if len(self.classes) != count:
             raise ValueError(f"{path} names {len(self.classes)} classes for {count} outputs")
@@ -98,7 +99,7 @@ class ServedModel:
             files = [bytearray(body)]
         else:
             raise Refused(415, f"a picture comes as {', '.join(RAW)} or in multipart/form-data")
-        return np.stack(_decoded(files, self.shape, limits.pixels))
+        return np.stack(_decoded(files, self.shape, self.crop, limits.pixels))
 
 
 def _content(path: Path) -> bytes:
@@ -165,7 +166,9 @@ class _Form:
         self.ended = True
 
 
-def _decoded(files: Sequence[bytearray], shape: tuple[int, int, int], pixels: int) -> list[np.ndarray]:
+def _decoded(
+    files: Sequence[bytearray], shape: tuple[int, int, int], crop: float | None, pixels: int
+) -> list[np.ndarray]:
     decoded = []
     left = pixels
     for number, file in enumerate(files, 1):
@@ -174,7 +177,7 @@ def _decoded(files: Sequence[bytearray], shape: tuple[int, int, int], pixels: in
                 left -= picture.width * picture.height
                 if left < 0 or file.count(b"\xff\xda") > SCANS and picture.format == "JPEG":
                     raise Refused(413, f"picture {number} goes beyond {pixels} pixels or {SCANS} scans")
-                decoded.append(_fitted(picture, shape))
+                decoded.append(_fitted(picture, shape, crop))
         except Refused:
             raise
         except Image.DecompressionBombError as error:
@@ -184,12 +187,21 @@ def _decoded(files: Sequence[bytearray], shape: tuple[int, int, int], pixels: in
     return decoded
 
 
-def _fitted(picture: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+def _fitted(picture: Image.Image, shape: tuple[int, int, int], crop: float | None) -> np.ndarray:
     """Return what ``Predictor.tensors`` does before its transform, (C, H, W); a channel at a time."""
     channels, height, width = shape
     planes, white = channels_of(picture)
+    planes = planes if crop is None else [_middle(plane, (width, height), crop) for plane in planes]
     small = [
         np.asarray(each.convert("F").resize((width, height), Image.Resampling.BILINEAR)) for each in planes
     ]
     scaled = np.stack(small).astype(np.float32) / np.float32(white)
     return with_channels(scaled, channels).clip(0, 1)
+
+
+def _middle(plane: Image.Image, size: tuple[int, int], crop: float) -> Image.Image:
+    """Return what ``models.fitted`` cuts from the middle: the share of the shorter side, as wide as size."""
+    scale = crop * min(whole / side for whole, side in zip(plane.size, size, strict=True))
+    window = [max(1, round(scale * side)) for side in size]
+    left, top = (round((whole - side) / 2) for whole, side in zip(plane.size, window, strict=True))
+    return plane.crop((left, top, left + window[0], top + window[1]))

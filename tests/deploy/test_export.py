@@ -1,21 +1,26 @@
 """Export: one file that computes what PyTorch computes, at any batch; and what integers save and cost."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
+import httpx
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from skimage.data import chelsea
 from torch import nn
 from torchvision.transforms import v2
 
 from dl_course import data
-from dl_course.deploy import benchmark, load_onnx, quantize, to_onnx
+from dl_course.deploy import benchmark, load_onnx, quantize, serving, to_onnx
 from dl_course.deploy.export import predictions_of
 from dl_course.evaluation import Predictor, predict
-from dl_course.models import SimpleCNN, model_card, trained
+from dl_course.models import SimpleCNN, model_card, pretrained, trained
 
 pytestmark = pytest.mark.timeout(180)  # it starts programs or trains: more than a test has otherwise
 
@@ -229,3 +234,20 @@ def test_calibration_without_a_picture_or_of_another_shape_is_refused(calibratio
     with pytest.raises(ValueError, match=r"calibration needs pictures \(N, \*\(1, 2, 2\)\)"):
         quantize(path, tmp_path / "int8.onnx", calibration)
     assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_a_photograph_is_cut_and_read_over_http_as_pytorch_reads_it(tmp_path):
+    model = pretrained("efficientnet_lite0")
+    vars(model)["preparation"] = model.preparation.at(96, 0.875)  # at 224 it takes five times as long
+    predictor = Predictor.of(model)
+    exported = to_onnx(predictor, tmp_path / "photographs.onnx")
+    Image.fromarray(chelsea()).save(file := BytesIO(), "PNG")
+    body = file.getvalue()
+    expected = predictor.probabilities(body)
+    with serving(exported.path) as address:
+        files = {"pictures": ("cat.png", body, "image/png")}
+        (said,) = httpx.post(f"{address}/predict", files=files, trust_env=False).json()["predictions"]
+    assert said["class"] == "Egyptian cat"
+    shares = pd.Series(expected[0].tolist(), predictor.classes).groupby(level=0).sum()  # two are cranes
+    assert said["probabilities"] == pytest.approx(shares.to_dict(), abs=1e-4)
+    torch.testing.assert_close(load_onnx(exported.path).probabilities(body), expected, atol=1e-4, rtol=0)

@@ -50,14 +50,17 @@ def refusal(model, body, kind="image/png", **limits):
     height=st.integers(1, 60),
     shape=st.sampled_from([(1, 28, 28), (3, 32, 32), (1, 8, 12), (3, 5, 3)]),
     turned=st.integers(1, 8),
+    crop=st.sampled_from([None, 1.0, 0.875, 0.5]),
 )
-def test_a_picture_is_brought_to_the_network_as_the_predictor_does(model, mode, width, height, shape, turned):
+def test_a_picture_is_brought_to_the_network_as_the_predictor_does(
+    model, mode, width, height, shape, turned, crop
+):  # fmt: skip
     kind, about = "JPEG" if mode == "CMYK" else "PNG", Image.Exif()
     about[0x0112] = turned
     body = filed(noise(mode, width, height), kind, exif=about)
     model = ServedModel.__new__(ServedModel)
-    model.shape = shape
-    expected = Predictor(nn.Identity(), shape=shape).tensors(Image.open(io.BytesIO(body)))
+    model.shape, model.crop = shape, crop
+    expected = Predictor(nn.Identity(), shape=shape, crop=crop).tensors(Image.open(io.BytesIO(body)))
     np.testing.assert_allclose(model.pictures(body, "image/png", Limits()), expected, atol=1e-5)
 
 
