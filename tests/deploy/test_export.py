@@ -247,7 +247,7 @@ def test_a_photograph_is_cut_and_read_over_http_as_pytorch_reads_it(tmp_path):
     with serving(exported.path) as address:
         files = {"pictures": ("cat.png", body, "image/png")}
         (said,) = httpx.post(f"{address}/predict", files=files, trust_env=False).json()["predictions"]
-    assert said["class"] == "Egyptian cat"
+    assert said["class"] == predictor(body)["class"][0]  # at 224, two kinds of cat are 0.01 apart
     shares = pd.Series(expected[0].tolist(), predictor.classes).groupby(level=0).sum()  # two are cranes
     assert said["probabilities"] == pytest.approx(shares.to_dict(), abs=1e-4)
     torch.testing.assert_close(load_onnx(exported.path).probabilities(body), expected, atol=1e-4, rtol=0)
