@@ -1,6 +1,7 @@
 """What the package says, in the reader's language: recognised where it is shown, by a made-up catalogue."""
 
 import json
+import re
 from pathlib import Path
 
 import polib
@@ -172,6 +173,16 @@ def test_a_widgets_script_is_handed_what_it_says_and_no_more(chinese, monkeypatc
     assert "Draw a digit with mouse or finger." not in words
     monkeypatch.setenv("DL_COURSE_LANGUAGE", "en")
     assert ConvolutionStepper().words == {}
+
+
+def test_what_the_explorer_says_of_a_layer_is_said_in_the_language(monkeypatch):
+    monkeypatch.setenv("DL_COURSE_LANGUAGE", "zh_CN")
+    assert say("fc, picture 0: what each unit weighs of its input").startswith("fc，第 0 张图片：")
+    refused = (
+        "pool, picture 3: pool (AvgPool2d) has no kernels of its own; take a convolution or a linear layer"
+    )
+    assert re.findall("[a-zA-Z]{2,}", say(refused)) == ["pool", "pool", "AvgPool"]
+    assert say("all (38)") != "all (38)"
 
 
 def test_the_catalogue_travels_in_the_wheel():

@@ -25,7 +25,7 @@ MODULES = (
 # One word alone says something only in certain places: labels of lines, heads of tables, severities.
 LABELS = """next diagnosis input expected progress fault severity where found error warning info fix memory
     device data widgets layer class overlay predicted picture kind view Answer Right passed right no nothing
-    positive negative zero zeros padding dilation pictures"""
+    positive negative zero zeros padding dilation pictures kernels histogram statistics"""
 # Where something is; a template of one word is given here, since it would match much.
 PLACES = (
     "Chapter {chapter}",
@@ -40,6 +40,15 @@ PLACES = (
     "{network}, {count} parameters",
     "roughly {share}",
     "{name}: {count} pictures of {size} in {classes} classes",
+    "all ({count})",
+    "drawing …",
+    "{layer}, picture {picture}: {words}",
+    "{layer} has no kernels of its own; take {where}",
+    "a convolution or a linear layer",
+    "'{layer}' in it",
+    "{layer} put out no numbers for this picture",
+    "unknown layer '{layer}'",
+    "unknown layer '{layer}'; did you mean '{name}'?",
     "training labels",
     "validation labels",
 )

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dl_course.language import say
-
 Transform = Callable[[Tensor], Tensor]
 
 
@@ -54,4 +52,4 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     def __repr__(self) -> str:
         size = "×".join(str(side) for side in self.images.shape[1:])
-        return say(f"{self.name}: {len(self):,} pictures of {size} in {len(self.classes)} classes")
+        return f"{self.name}: {len(self):,} pictures of {size} in {len(self.classes)} classes"

@@ -66,7 +66,7 @@ class LayerExplorer(widgets.VBox):
         late = {"continuous_update": False}
         self.pictures = _buttons("picture", range(len(self.images)), "48px")
         self.upload = widgets.FileUpload(description=say("your own"), accept="image/*")
-        self.kind = _buttons("kind", [(f"all ({len(layers)})", ""), *kinds])
+        self.kind = _buttons("kind", [(say(f"all ({len(layers)})"), ""), *kinds])
         self.layer = widgets.SelectionSlider(options=layers, layout={"width": "500px"})
         self.layer.description = say("layer")
         self.search = widgets.Combobox(placeholder=say("find a layer by name"), options=layers, **late)
@@ -120,7 +120,7 @@ class LayerExplorer(widgets.VBox):
             self._draw()
         elif not self._waiting:
             self._waiting = True
-            self.status.value = "drawing …"
+            self.status.value = say("drawing …")
             # Choices come on a thread of their own, a subshell's, maybe while a cell trains the model: the
             # kernel's own loop waits for the cell. What else is chosen until then is drawn with this one.
             self._loop.call_soon_threadsafe(self._loop.call_later, 0.005, self._draw)
