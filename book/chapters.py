@@ -14,6 +14,7 @@ from book import BookError, Project
 from dl_course.language import say
 from dl_course.notebooks import Cell, Notebook, read, tags
 
+_DOCTYPE = re.compile(r"<!DOCTYPE[^>]*>\s*")
 _BADGE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
 _OUTWARD = re.compile(r"\]\(\.\./([^)\s]+)\)")  # a link from chapters/ to another folder
 _QUESTION = re.compile(r"(from dl_course import ask\s+)?ask\([^)]*\)")  # all that such a cell holds
@@ -137,17 +138,24 @@ def _plain(cell: Cell, chapter: Chapter, project: Project, language: str) -> Cel
 
 
 def _flatten(cell: Cell) -> None:
-    """Bring a cell's HTML into the form of paper and e-readers: XHTML, open, without styles of its own."""
+    """Bring a cell's HTML into the form of paper and e-readers: XHTML, open, without styles of its own.
+
+    An SVG loses its document type: Graphviz names a file elsewhere in it, which EPUB forbids.
+    """
     from bs4 import BeautifulSoup
 
     for output in cell.get("outputs", []):
+        if "image/svg+xml" in output.get("data", {}):
+            output.data["image/svg+xml"] = _DOCTYPE.sub("", "".join(output.data["image/svg+xml"]))
         if "text/html" in output.get("data", {}):
             soup = BeautifulSoup("".join(output.data["text/html"]), "html.parser")
             for style in soup.find_all("style"):
                 style.decompose()
             for tag in soup.find_all(True):
                 tag.attrs = {
-                    name: value for name, value in tag.attrs.items() if name not in ("border", "style")
+                    name: value
+                    for name, value in tag.attrs.items()
+                    if name not in ("border", "style", "valign")
                 }
                 if tag.name == "details":
                     tag["open"] = "open"

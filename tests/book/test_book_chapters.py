@@ -119,6 +119,22 @@ def test_on_paper_nothing_folds_and_every_solution_stands_at_the_end(tmp_path):
     assert "NotImplementedError" not in end
 
 
+def test_paper_has_neither_attributes_of_old_html_nor_drawings_that_name_a_file_elsewhere():
+    project = Project.read()
+    papers = [shown(chapter, project, paper=True) for chapter in read_chapters(ROOT)]
+    outputs = [
+        each.data
+        for paper in papers
+        for cell in paper.cells
+        for each in cell.get("outputs", [])
+        if "data" in each
+    ]
+    drawings = [each["image/svg+xml"] for each in outputs if "image/svg+xml" in each]
+    tables = [each["text/html"] for each in outputs if "text/html" in each]
+    assert drawings and not [each for each in drawings if "<!DOCTYPE" in each or "<svg" not in each]
+    assert tables and not [each for each in tables if " valign=" in each or " border=" in each]
+
+
 def test_the_badge_of_another_site_becomes_links_of_ours():
     first = shown(SETUP, Project.read()).cells[0].source
     assert "colab-badge.svg" not in first
