@@ -371,16 +371,19 @@ def certificate(options: argparse.Namespace) -> int:
     """Make a key pair, or sign a statement."""
     from dl_course.grading.certificate import certificate as signed
     from dl_course.grading.certificate import keys
+    from dl_course.grading.results import read_result, write_whole
 
     if options.new_key:
         print(f"keep {options.new_key} to yourself; give away {keys(options.new_key)}")
         return 0
     if not (options.result and options.sign):
         raise ValueError("a statement needs a RESULT and --sign KEY; --new-key FILE makes a key")
-    result = json.loads(options.result.read_text("utf-8"))
+    result = read_result(options.result)
+    if result is None:
+        raise ValueError(f"'{options.result}' is no result of the judge: give RESULTS/results/STUDENT.json")
     text = json.dumps(signed(result, options.sign, options.issuer), indent=1, ensure_ascii=False)
     if options.out:
-        options.out.write_text(f"{text}\n", "utf-8")
+        write_whole(options.out, f"{text}\n")
     print(options.out or text)
     return 0
 
@@ -389,7 +392,7 @@ def verify(options: argparse.Namespace) -> int:
     """Print what a genuine statement says; ValueError where it isn't."""
     from dl_course.grading.certificate import verify as verified
 
-    said = verified(options.file.read_text("utf-8"), options.key)
+    said = verified(options.file.read_text("utf-8", "replace"), options.key)
     points = f"{said['points']:g} of {said['of']:g} points"
     print(f"genuine: {said['student']}, chapter {said['chapter']}: {points}")
     print(f"passed: {', '.join(said['passed']) or 'nothing'}")

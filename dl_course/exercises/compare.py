@@ -71,10 +71,6 @@ def _between_numbers(expected: Any, got: Any, rtol: float, atol: float, where: s
 def recognise(expected: np.ndarray, got: np.ndarray, rtol: float, atol: float, where: str = "") -> str:
     """Return what a wrong array is to the right one, in a beginner's words; "" where it is nothing known."""
 
-    expected, got = (
-        a.astype(int) if a.dtype.kind == "b" else a for a in (expected, got)
-    )  # bools have no minus
-
     def like(a: np.ndarray, b: np.ndarray) -> bool:
         return a.shape == b.shape and np.allclose(a, b, rtol, atol)
 
@@ -82,6 +78,9 @@ def recognise(expected: np.ndarray, got: np.ndarray, rtol: float, atol: float, w
         return "you changed your input in place; work on a copy, or use operations that return a new tensor"
     if got.shape != expected.shape:
         return _of_another_shape(expected, got, like)
+    expected, got = (
+        a.astype(int) if a.dtype.kind == "b" else a for a in (expected, got)
+    )  # bools have no minus
     if not np.isfinite(got).all() and np.isfinite(expected).all():
         return "your result has NaN or infinity in it: is something divided by zero, or too large for exp?"
     if expected.dtype.kind == "f" and like(np.trunc(expected), got):

@@ -22,9 +22,10 @@ MOST_ARRAYS = 4_096
 MOST_ITEMS = 100_000  # in lists and dicts, all together
 MOST_DEPTH = 64
 MOST_EMPTY = 2**16  # the sizes of empty arrays, but for their zeros, together
+_SPREAD = 48  # bytes of memory that a byte of JSON can become: {"": in a dict
 _ARRAY = "__array__"
 _RESERVED = re.compile("__array_*")  # keys of a learner's own that look like ours get one more underscore
-_NUMERIC = re.compile("[<>|=]?(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32))")
+_NUMERIC = re.compile("[<>|=]?(b1|[iu][1248]|f[248]|c(8|16))")
 _LENGTH = struct.Struct(">I")
 _INTEGERS = range(-(2**63), 2**64)
 
@@ -118,6 +119,12 @@ def load(data: bytes | bytearray | memoryview, max_bytes: int = MAX_BYTES) -> An
         return value
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError, struct.error) as error:
         raise ValueError(f"not a value sent by dump: {str(error)[:200]}") from error
+
+
+def weight(data: bytes | bytearray) -> int:
+    """Return about how many bytes of memory a message takes once it is loaded, from its own bytes."""
+    text = _LENGTH.unpack(data[: _LENGTH.size])[0] if len(data) >= _LENGTH.size else 0
+    return len(data) + _SPREAD * text
 
 
 def _integer(text: str) -> int:

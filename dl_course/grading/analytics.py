@@ -9,6 +9,7 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
+from dl_course.grading.late import moment
 from dl_course.grading.submissions import Submission
 
 PROGRESS = "dl_course_progress.json"  # what progress.export() writes
@@ -54,8 +55,8 @@ def _time(entry: Any) -> datetime | None:
     ):
         return None
     try:
-        return datetime.fromisoformat(entry["when"]).astimezone().replace(tzinfo=None)
-    except (ValueError, OverflowError, OSError):
+        return moment(entry["when"])
+    except ValueError:
         return None
 
 

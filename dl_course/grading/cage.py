@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from typing import Any
 import numpy as np
 
 import dl_course
+from dl_course.exercises.wire import weight
 from dl_course.files import data_root
 from dl_course.grading import sandbox
-from dl_course.grading.channel import REPLY_BYTES, receive_bytes, received, send
+from dl_course.grading.channel import REPLY_BYTES, Lost, receive_bytes, received, send
 from dl_course.grading.replies import checked
 
 _HIDDEN = ("checks", "authoring")
-ROOM = 4 * REPLY_BYTES  # for all replies about an exercise
+ROOM = 2 * REPLY_BYTES  # for all replies about an exercise, by `weight`
+_GRACE = 2.0  # seconds for a reply on its way
 _START_SECONDS = 600.0  # a busy machine may take minutes to import torch
 
 
@@ -106,10 +109,14 @@ class Worker:
         content = {name: np.frombuffer(data, np.uint8) for name, data in files.items()}
         return str(self._exchange({"files": content, "notebook": notebook}, seconds).get("problem", ""))
 
-    def ask(self, question: str, seconds: float, grace: float, **details: Any) -> dict[str, Any]:
-        """Return the reply to one of Desk's questions; Lost where none came some time after the seconds."""
+    def ask(self, question: str, seconds: float, **details: Any) -> dict[str, Any]:
+        """Return the reply to one of Desk's questions; Lost where none came within the seconds.
+
+        The code asked about has a little less, so that the worker can still say that it took too long.
+        """
         self.room = ROOM if question == "load" else self.room
-        return self._exchange({"ask": question, "seconds": seconds, **details}, seconds + grace)
+        given = seconds - min(_GRACE, seconds / 4)
+        return self._exchange({"ask": question, "seconds": given, **details}, seconds)
 
     def close(self) -> str:
         """End the worker; return how it had ended by itself, "" if it hadn't."""
@@ -118,9 +125,15 @@ class Worker:
 
     def _exchange(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
         number = secrets.token_hex(8)  # so that no reply that was laid ready is taken for this one's
+        until = time.monotonic() + seconds
         send(self.end, {**question, "number": number}, seconds)
-        data = receive_bytes(self.end, seconds, min(REPLY_BYTES, self.room))
-        self.room -= len(data)
+        data = receive_bytes(self.end, max(until - time.monotonic(), 0), min(REPLY_BYTES, self.room))
+        return self._taken(data, number)
+
+    def _taken(self, data: bytearray, number: str) -> dict[str, Any]:
+        self.room -= weight(data)
+        if self.room < 0:
+            raise Lost("its replies about one exercise are too large together")
         return checked(received(data), number)
 
 

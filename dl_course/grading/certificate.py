@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dl_course.grading.names import printable
+
+MOST_BYTES = 2**20
 ATTESTS = (
     "These exercises were answered in a notebook handed in under this name, and the answers gave the right "
     "numbers for hidden inputs. Not attested: who wrote them, and with whose help."
@@ -41,7 +45,7 @@ def keys(path: Path) -> Path:
 
 
 def certificate(result: dict[str, Any], key: Path, issuer: str) -> dict[str, Any]:
-    """Return a signed statement of a judge's result. ValueError where the file is no Ed25519 private key.
+    """Return a signed statement of a judge's result. ValueError where that or the key is none.
 
     result: as the judge stored it, in results/ · issuer: who signs, in words, such as a course and a school.
     """
@@ -49,6 +53,7 @@ def certificate(result: dict[str, Any], key: Path, issuer: str) -> dict[str, Any
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     private = _loaded(key, lambda text: load_pem_private_key(text, None), Ed25519PrivateKey)
+    _check(result)
     passed = [name for name, mark in result["exercises"].items() if mark["status"] == "passed"]
     statement = {
         "format": _FORMAT,
@@ -77,14 +82,18 @@ def verify(text: str, key: Path) -> dict[str, Any]:
 
     public = _loaded(key, load_pem_public_key, Ed25519PublicKey)
     try:
+        if len(text) > MOST_BYTES:
+            raise ValueError("larger than any statement")
         signed = json.loads(text)
         statement = signed["statement"]
         signature = base64.b64decode(signed["signature"], validate=True)
         known = statement["format"] == _FORMAT
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("that is no statement of practice: dl-course certificate writes one") from error
     if not known:
-        raise ValueError(f"that statement has another form: '{statement['format']}'; known: '{_FORMAT}'")
+        raise ValueError(
+            f"that statement has another form: '{printable(statement['format'], 60)}'; known: '{_FORMAT}'"
+        )
     try:
         public.verify(signature, _bytes(statement))
     except InvalidSignature as error:
@@ -97,10 +106,23 @@ def _bytes(statement: dict[str, Any]) -> bytes:
     return json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+def _check(result: Any) -> None:
+    try:
+        marks = [result["points"], result["of"], *(each["status"] for each in result["exercises"].values())]
+        whole = all(map(math.isfinite, marks[:2])) and all(type(each) is str for each in marks[2:])
+        whole &= type(result["student"]) is type(result["chapter"]) is str
+    except (KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise ValueError("that is no result of the judge: give RESULTS/results/STUDENT.json")
+
+
 def _loaded(path: Path, load: Any, kind: type) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     try:
         key = load(path.read_bytes())
-    except (ValueError, TypeError) as error:  # of another form; or locked by a password
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # or locked by a password
         raise ValueError(
             f"'{path}' is no Ed25519 key: dl-course certificate --new-key FILE makes one"
         ) from error

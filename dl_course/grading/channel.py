@@ -10,7 +10,7 @@ from typing import Any
 from dl_course.exercises.wire import load, parts
 
 _LENGTH = struct.Struct(">Q")
-REPLY_BYTES = 16 * 2**20
+REPLY_BYTES = 8 * 2**20
 
 
 class Lost(Exception):
@@ -24,10 +24,10 @@ class Ended(Lost):
 def send(end: socket.socket, value: Any, seconds: float | None = None) -> None:
     """Send a value of arrays, numbers, strings, lists, dicts; Lost where the other end doesn't take it."""
     pieces = parts(value)
-    end.settimeout(seconds)
+    until = _until(seconds)
     try:
-        end.sendall(_LENGTH.pack(sum(memoryview(each).nbytes for each in pieces)))
-        for each in pieces:
+        for each in (_LENGTH.pack(sum(memoryview(each).nbytes for each in pieces)), *pieces):
+            end.settimeout(_left(until))
             end.sendall(each)
     except OSError as error:
         raise Ended("it takes no more questions") from error
@@ -40,7 +40,7 @@ def receive(end: socket.socket, seconds: float | None = None, most: int = 2**32)
 
 def receive_bytes(end: socket.socket, seconds: float | None, most: int) -> bytearray:
     """Return the bytes of the next value; Lost after the seconds, or where there are more than `most`."""
-    until = None if seconds is None else time.monotonic() + seconds
+    until = _until(seconds)
     (length,) = _LENGTH.unpack(_exactly(end, _LENGTH.size, until))
     if length > most:
         raise Lost(f"its reply is too large: {length:,} bytes, and at most {most:,} are read")
@@ -55,13 +55,21 @@ def received(data: bytearray) -> Any:
         raise Lost("its reply can't be read") from error
 
 
+def _until(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _left(until: float | None) -> float | None:
+    left = None if until is None else until - time.monotonic()
+    if left is not None and left <= 0:
+        raise Lost("no reply in time")
+    return left
+
+
 def _exactly(end: socket.socket, count: int, until: float | None) -> bytearray:
     data = bytearray()
     while len(data) < count:
-        left = None if until is None else until - time.monotonic()
-        if left is not None and left <= 0:
-            raise Lost("no reply in time")
-        end.settimeout(left)
+        end.settimeout(_left(until))
         try:
             part = end.recv(min(count - len(data), 2**20))
         except TimeoutError:

@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -64,10 +64,15 @@ def grade(
     desk = desk or Desk()
     late = desk.rule()
     times = desk.handed_in()
+    if not timeout > 0:
+        raise ValueError(f"timeout is a number of seconds above 0; given: {timeout:g}")
     out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    desk = replace(desk, extensions=_whole(desk.extensions) or "", times=_whole(desk.times) or "")
     settings: dict[str, Any] = {
-        "submissions": str(submissions), "chapter": chapter, "seed": seed, "jobs": jobs, "timeout": timeout,
-        "memory": memory, "private": private and str(private), "roster": roster and str(roster),
+        "submissions": _whole(submissions), "chapter": chapter, "seed": seed, "jobs": jobs,
+        "timeout": timeout,
+        "memory": memory, "private": _whole(private), "roster": _whole(roster),
         "manual": dict(manual or {}), "dask": dask, "require_sandbox": require_sandbox,
     }  # fmt: skip
     with opened(Path(submissions)) as (folder, _, known):
@@ -78,6 +83,8 @@ def grade(
         results = _judge_all(found, out, desk, **settings)
         if late:
             results = with_lateness(results, found, known, late, times)
+            for name in sorted({*late.extensions, *times} - {each.key for each in found}):
+                _log.warning("A time is given for '%s', as whom nobody handed in", printable(name, 60))
         passes = first_passes(found, results[0]["chapter"]) if results else {}
     for result in results:
         who = whose.get(result["student"])
@@ -85,6 +92,11 @@ def grade(
     store.write_whole(out / "settings.json", json.dumps(settings | {"desk": asdict(desk)}, indent=1))
     os.chmod(out / "settings.json", 0o600)  # the seed may stand in it
     return _write(with_decisions(results, read_decisions(out)), out, found, manual or {}, whose, desk, passes)
+
+
+def _whole(path: str | Path | None) -> str | None:
+    """Return a path that a later run finds from any folder."""
+    return str(Path(path).resolve()) if path else None
 
 
 _NO_MARK = {"points": 0.0, "of": 0.0, "note": ""}
@@ -101,6 +113,8 @@ def _judge_all(
     exercises = desk.exercises(chosen(chapter, checks))
     number = _number(str(seed) if seed is not None else _kept_seed(out / "seed.txt"))
     named = store.read_roster(Path(roster)) if roster else []
+    if not found and not named:
+        raise ValueError("nothing was handed in there: a notebook or a folder for each student is expected")
     worth = {each.name: each.points for each in exercises}
     rules = (chapter, checks, worth, number, timeout, _bytes(memory), require_sandbox)
     work = [(each, out / "results" / f"{file_name(each.student)}.json", *rules) for each in found]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +18,13 @@ from dl_course.exercises.judging import Exercise
 from dl_course.grading import lms
 from dl_course.grading.late import LateRule, moment, read_times
 from dl_course.grading.names import identity, printable
-from dl_course.grading.results import Result, csv_text, write_whole
+from dl_course.grading.results import Result, csv_text, plain, quoted, read_columns, write_whole
 from dl_course.grading.submissions import Submission
 from dl_course.registry import nearest
 
 DECISIONS = "regrades.csv"
+_EARLIEST = 86_400.0  # a file's time may be any number
+_LATEST = 2.0**34
 _HEADS = ["when", "student", "exercise", "old", "new", "because", "by"]
 
 
@@ -62,18 +64,18 @@ class Desk:
     def rule(self) -> LateRule | None:
         """Return the rule for late work, None where nothing is due."""
         if not self.due:
+            if self.extensions or self.times:
+                raise ValueError("extensions and times mean nothing without a deadline: give --due as well")
             return None
-        extensions = _by_identity(self.extensions)
+        extensions = self._times(self.extensions)
         return LateRule(moment(self.due), self.late, self.grace, self.late_most, extensions)
 
     def handed_in(self) -> dict[str, datetime]:
         """Return when students handed in, by ``identity``, of those whose times the instructor gives."""
-        return _by_identity(self.times)
+        return self._times(self.times)
 
-
-def _by_identity(path: str) -> dict[str, datetime]:
-    times = read_times(Path(path)) if path else {}
-    return {identity(name): time for name, time in times.items()}
+    def _times(self, path: str) -> dict[str, datetime]:
+        return read_times(Path(path)) if path else {}
 
 
 @contextmanager
@@ -107,7 +109,7 @@ def _late(
         return result
     key = identity(submission.student)
     of_platform = known[submission.path.name].time if submission.path.name in known else None
-    of_file = datetime.fromtimestamp(submission.path.lstat().st_mtime)
+    of_file = datetime.fromtimestamp(min(max(submission.path.lstat().st_mtime, _EARLIEST), _LATEST))
     share, why = rule.lost(key, said.get(key) or of_platform or of_file)
     return result | {"late": share, "late_why": why}
 
@@ -115,28 +117,35 @@ def _late(
 def read_decisions(out: Path) -> list[dict[str, str]]:
     """Return the decisions of regrade requests, the oldest first."""
     path = out / DECISIONS
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    rows = read_columns(path, *_HEADS) if path.exists() else []
+    for row in rows:
+        if not re.fullmatch(r"\d+(\.\d+)?(e[-+]?\d+)?", row["new"].strip()):
+            raise ValueError(
+                f"{path}: the new mark of {row['student']} is '{printable(row['new'], 40)}', no number"
+            )
+    return [{key: plain(row[key]) for key in _HEADS} for row in rows]
 
 
 def decide(out: Path, row: Mapping[str, Any]) -> None:
     """Keep a decision: when, student, exercise, old and new mark, because, by whom (judge or hand)."""
     rows = [*read_decisions(out), {key: printable(row[key], 1000) for key in _HEADS}]
-    write_whole(out / DECISIONS, csv_text([_HEADS, *([each[key] for key in _HEADS] for each in rows)]))
+    write_whole(
+        out / DECISIONS, csv_text([_HEADS, *([quoted(each[key]) for key in _HEADS] for each in rows)])
+    )
 
 
 def with_decisions(results: Sequence[Result], decisions: Sequence[Mapping[str, str]]) -> list[Result]:
-    """Return the results with the marks that were given by hand, and every decision's reason as a note."""
+    """Return the results with every decision's reason as a note; a mark by hand counts where it came last."""
     changed = []
     for result in results:
         result = copy.deepcopy(result)
-        for row in decisions:
+        own = [row for row in decisions if row["student"] == result["student"]]
+        last = {row["exercise"]: row for row in own}
+        for row in own:
             mark = result["exercises"].get(row["exercise"])
-            if mark is not None and row["student"] == result["student"]:
+            if mark is not None:
                 mark["notes"].append(f"regraded {row['old']} → {row['new']}: {row['because']}")
-                if row["by"] == "hand":
+                if row["by"] == "hand" and row is last[row["exercise"]]:
                     mark["points"] = float(row["new"])
         result["points"] = round(sum(mark["points"] for mark in result["exercises"].values()), 2)
         changed.append(result)

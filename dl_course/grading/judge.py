@@ -24,11 +24,14 @@ from dl_course.grading.names import printable
 from dl_course.grading.submissions import Submission
 from dl_course.runtime import preserved_rng
 
-PATIENCE = 3.0  # times the seconds that an exercise gives in the notebook: the grader's machine may be slower
-_JUDGING = 10.0  # the least seconds in which all outputs of an answer must be compared
+PATIENCE = 4.0  # times the seconds that an exercise gives in the notebook: the grader's machine may be slower
 _LOADING = 30.0
 _NOTHING = b'{"cells": [{"cell_type": "code", "source": "None"}]}'
-_GRACE = 2.0
+
+
+def limit(exercise: Exercise) -> float:
+    """Return the seconds for calling an answer on all cases, and once more as many for comparing."""
+    return PATIENCE * exercise.seconds
 
 
 @dataclass
@@ -93,8 +96,9 @@ class Sitting:
         try:
             if not self._loaded(exercise, mark, turn):
                 return mark
-            self._called(exercise, cases, outputs)
-            self._finished(exercise, cases, outputs)
+            until = time.monotonic() + limit(exercise)
+            self._called(exercise, cases, outputs, until)
+            self._finished(exercise, cases, outputs, until)
         except Lost as error:
             how = self._end()
             lost = f"nothing came back from your code: {(isinstance(error, Ended) and how) or error}"
@@ -130,7 +134,7 @@ class Sitting:
         seconds = self._left(min(_LOADING, (self.until - time.monotonic()) / 3))  # some for the others
         turn = ALONE if self.alone else turn
         self.loading = True
-        reply = self.worker.ask("load", seconds, _GRACE, name=name, passed=self.passed, turn=turn)
+        reply = self.worker.ask("load", seconds, name=name, passed=self.passed, turn=turn)
         self.loading = False
         self.again |= {name} if reply.get("again") is True else set()
         if not reply.get("found"):
@@ -148,21 +152,23 @@ class Sitting:
         mark.flags += [f"used, though not allowed: {', '.join(taken)}"] if taken else []
         return bool(reply.get("found")) and "raised" not in reply and not reply.get("untouched")
 
-    def _called(self, exercise: Exercise, cases: Sequence[Case], outputs: list[Outputs]) -> None:
+    def _called(
+        self, exercise: Exercise, cases: Sequence[Case], outputs: list[Outputs], until: float
+    ) -> None:
         """Add the outputs of each case to the list, until the exercise's time is used up."""
         assert self.worker
-        until = time.monotonic() + PATIENCE * exercise.seconds
         for case in cases:
             seconds = max(self._left(until - time.monotonic()), 0.01)
-            case_sent = sent(case)
-            reply = self.worker.ask("probe", seconds, _GRACE, name=exercise.name, case=case_sent)
+            reply = self.worker.ask("probe", seconds, name=exercise.name, case=sent(case))
             outputs.append(reply.get("outputs", {}))
             if outputs[-1].get("raised") == "TimeUp":
                 late = f"not done after {seconds:.3g} s: is there an endless loop, or a much faster way?"
                 outputs[-1] = {"raised": "TimeUp", "message": late, "line": ""}
                 return
 
-    def _finished(self, exercise: Exercise, cases: Sequence[Case], outputs: list[Outputs]) -> None:
+    def _finished(
+        self, exercise: Exercise, cases: Sequence[Case], outputs: list[Outputs], until: float
+    ) -> None:
         """Have the second half of the probe done, if it has one, by a worker without a learner's code."""
         if second_half(exercise.name) is None:
             return
@@ -173,15 +179,15 @@ class Sitting:
         for place, (case, out) in enumerate(zip(cases, list(outputs), strict=False)):
             if "raised" not in out:
                 outputs[place] = {}  # what the first half put out proves nothing
-                seconds = self._left(PATIENCE * exercise.seconds)
-                reply = self.worker.ask("probe", seconds, _GRACE, name=name, case=case["_apart"], given=out)
+                seconds = max(self._left(until - time.monotonic()), 0.01)
+                reply = self.worker.ask("probe", seconds, name=name, case=case["_apart"], given=out)
                 outputs[place] = reply.get("outputs", {})
         self._end()
 
     def _judge(self, exercise: Exercise, mark: Mark, cases: Sequence[Case], outputs: list[Outputs]) -> None:
         mark.status = "not yet"
         try:
-            with preserved_rng(self.seed), time_limit(max(PATIENCE * exercise.seconds, _JUDGING)):
+            with preserved_rng(self.seed), time_limit(limit(exercise)):
                 found = verdict(exercise, cases, outputs)
             self._note(exercise, mark, found, earned(exercise, cases, outputs, found))
             if found.difference and not found.passed:

@@ -9,9 +9,13 @@ Classroom  Jane Doe - 04_training.ipynb
 
 from __future__ import annotations
 
+import lzma
+import os
 import re
 import shutil
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +34,7 @@ _MOODLE_TEXT = re.compile(r"[^_/]+_\d+_assignsubmission_(?!file)\w+(?:_?/|_).+")
 _CLASSROOM = re.compile(r"(?P<name>[^/]+?) - (?P<file>[^/]+)")
 _MOST_PACKED = 2**34  # bytes that a class may hand in, unpacked
 _MOST_FILES = 50_000
+_DAMAGED = (NotImplementedError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,15 @@ def unpack(archive: Path, folder: Path) -> tuple[str, dict[str, HandedIn]]:
         platform, parts = _recognised([each.filename for each in files])
         found = _students(files, parts)
         problems: dict[str, list[str]] = {}
+        room: dict[str, int] = {}
         for each in files:
             if each.filename in found:
                 student = found[each.filename].student
-                if problem := _unpack_one(packed, each, folder / student, parts[each.filename]):
+                left = room.setdefault(student, MOST_BYTES)
+                problem = _unpack_one(packed, each, folder / student, parts[each.filename], left)
+                if problem:
                     problems.setdefault(student, []).append(problem)
+                room[student] = left - each.file_size
     known = {each.student: each for each in found.values()}
     return platform, {
         name: replace(each, problems=tuple(problems.get(name, ()))) for name, each in known.items()
@@ -102,22 +111,27 @@ def _students(
     files: Iterable[zipfile.ZipInfo], parts: Mapping[str, Mapping[str, str]]
 ) -> dict[str, HandedIn]:
     """Return whose each file is. Two students of one name are told apart by the platform's numbers."""
-    ids: dict[str, set[str]] = {}
-    for parsed in parts.values():
-        ids.setdefault(_shown(parsed["name"]), set()).add(parsed.get("id", ""))
+    called = _told_apart({(_shown(each["name"]), each.get("id", "")) for each in parts.values()})
     found = {}
     last: dict[str, datetime] = {}
     for each in files:
         part = parts.get(each.filename)
         if part is not None:
-            name = _shown(part["name"])
-            student = name if len(ids[name]) == 1 else f"{name} {part['id']}"
+            student = called[_shown(part["name"]), part.get("id", "")]
             time = _time(each)
             last[student] = max(time, last.get(student, time)) if time else last.get(student, datetime.min)
             late = "_LATE_" in each.filename
             found[each.filename] = HandedIn(student, part.get("id", ""), part.get("attachment", ""), late)
     times = {student: time for student, time in last.items() if time > datetime.min}
     return {name: replace(each, time=times.get(each.student)) for name, each in found.items()}
+
+
+def _told_apart(people: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return what each is called, by name and number: by the name where nobody else is called so."""
+    called = {each: each[0] for each in people}
+    while shared := [name for name, count in Counter(called.values()).items() if count > 1]:
+        called |= {each: f"{each[0]} {each[1]}" for each, name in called.items() if name in shared}
+    return called
 
 
 def _time(each: zipfile.ZipInfo) -> datetime | None:
@@ -132,8 +146,10 @@ def _shown(name: str) -> str:
     return printable(name.replace("\\", " "), 100).lstrip(". ") or "unnamed"
 
 
-def _unpack_one(packed: zipfile.ZipFile, each: zipfile.ZipInfo, folder: Path, part: Mapping[str, str]) -> str:
-    """Unpack one file; return what is wrong with it, "" if nothing."""
+def _unpack_one(
+    packed: zipfile.ZipFile, each: zipfile.ZipInfo, folder: Path, part: Mapping[str, str], left: int
+) -> str:
+    """Unpack one file, if it has at most so many bytes; return what is wrong with it, "" if nothing."""
     file = part["file"]
     inside = PurePosixPath(file)
     link = (each.external_attr >> 16) & 0o170000 == 0o120000
@@ -145,8 +161,8 @@ def _unpack_one(packed: zipfile.ZipFile, each: zipfile.ZipInfo, folder: Path, pa
         if path.exists():  # two files of one name
             path = path.with_stem(f"{path.stem} {part.get('attachment') or 'again'}")
         with packed.open(each) as source, path.open("xb") as target:
-            shutil.copyfileobj(source, _Bounded(target, MOST_BYTES))
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+            shutil.copyfileobj(source, _Bounded(target, left))
+    except (*_DAMAGED, OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         # Too long a name, too large, locked by a password, damaged.
         with suppress(OSError):
             path.unlink()
@@ -164,7 +180,9 @@ class _Bounded:
     def write(self, data: bytes) -> None:
         self.left -= len(data)
         if self.left < 0:
-            raise ValueError(f"a file of the archive is larger than {MOST_BYTES >> 20} MiB")
+            raise ValueError(
+                f"a file of the archive is larger than {MOST_BYTES >> 20} MiB, or all are together"
+            )
         self.file.write(data)
 
 
@@ -205,9 +223,11 @@ def marks_for(
 
 def feedback_zip(path: Path, platform: str, pages: Mapping[str, Path], known: Mapping[str, HandedIn]) -> None:
     """Pack the students' pages, by student, in the form in which the platform gives them back to each."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+    unfinished = path.with_name(f"{path.name}.part")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
         for student, page in pages.items():
             packed.write(page, _feedback_name(platform, student, known.get(student)))
+    os.replace(unfinished, path)
 
 
 def _feedback_name(platform: str, student: str, who: HandedIn | None) -> str:

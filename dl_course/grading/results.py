@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import inspect
@@ -36,15 +37,15 @@ def write_whole(path: Path, text: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def read_result(path: Path, student: str) -> Result | None:
-    """Return a student's stored result; None where there is none, a damaged one, or another student's."""
+def read_result(path: Path, student: str | None = None) -> Result | None:
+    """Return a stored result; None where there is none, a damaged one, or another student's than is named."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     marks = found.get("exercises") if isinstance(found, dict) else None
     whole = isinstance(marks, dict) and all(isinstance(each, dict) for each in marks.values())
-    return found if whole and found.get("student") == student else None
+    return found if whole and student in (None, found.get("student")) else None
 
 
 def fingerprint(submission: Submission, chapter: str, exercises: Sequence[Exercise], seed: int) -> str:
@@ -103,13 +104,37 @@ def _flags(result: Result) -> list[str]:
     return [f"{name}: {flag}" for name, mark in result["exercises"].items() for flag in mark["flags"]]
 
 
+def read_table(path: Path) -> list[list[str]]:
+    """Return the rows of a CSV as spreadsheets save it: with commas, semicolons or tabs, in UTF-8 or UTF-16.
+
+    Empty rows are left out. ValueError where it can't be read as one.
+    """
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding).lstrip("\ufeff")
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} can't be read as a table ({error}): save it as 'CSV UTF-8'") from error
+    return [row for row in rows if any(cell.strip() for cell in row)]
+
+
+def read_columns(path: Path, *names: str) -> list[dict[str, str]]:
+    """Return a CSV's rows by its heads, which are compared in lower case; ValueError names a missing one."""
+    heads, *rows = read_table(path) or [[]]
+    known = [head.strip().lower() for head in heads]
+    if missing := [name for name in names if name not in known]:
+        raise ValueError(f"{path} has no column '{missing[0]}': its first line must name it; it has {known}")
+    return [dict(zip(known, [*row, *[""] * len(known)], strict=False)) for row in rows]
+
+
 def read_roster(path: Path) -> list[str]:
     """Return a roster's names: a CSV's column "student", else its first.
 
     ValueError where it is empty, or where two of its names are one but for case, width or unseen signs.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+    rows = read_table(path)
     if not rows:
         raise ValueError(f"the roster {path} is empty: one student a line, or a CSV with a column 'student'")
     heads = [each.strip().lower() for each in rows[0]]
@@ -139,13 +164,14 @@ def manual_marks(
     """
     filled: dict[str, dict[str, str]] = {}
     if path.exists():
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
-                if (name := _name(row.get("student") or "")) in filled:
-                    raise ValueError(f"{path} has two rows of '{printable(name, 60)}': keep one")
-                filled[name] = row
-    names = dict.fromkeys([*students, *(name for name, row in filled.items() if any(map(row.get, parts)))])
-    rows = {name: [filled.get(name, {}).get(part) or "" for part in parts] for name in names}
+        for row in read_columns(path, "student"):
+            if (name := plain(row["student"])) in filled:
+                raise ValueError(f"{path} has two rows of '{printable(name, 60)}': keep one")
+            filled[name] = row
+    heads = {part: part.strip().lower() for part in parts}
+    given = {name for name, row in filled.items() if any(map(row.get, heads.values()))}
+    names = dict.fromkeys([*students, *(name for name in filled if name in given)])
+    rows = {name: [filled.get(name, {}).get(heads[part], "").strip() for part in parts] for name in names}
     write_whole(path, csv_text([["student", *parts], *([_cell(name), *row] for name, row in rows.items())]))
     return {
         name: {part: _number(cell, part, parts[part], name) for cell, part in zip(row, parts, strict=True)}
@@ -182,7 +208,8 @@ def quoted(text: str) -> str:
     return f"'{text}" if text[:1] in _QUOTED else text
 
 
-def _name(cell: str) -> str:
+def plain(cell: str) -> str:
+    """Return the text that `quoted` made a cell of."""
     return cell[1:] if cell[:1] == "'" and cell[1:2] in _QUOTED else cell
 
 

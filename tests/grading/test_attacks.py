@@ -59,7 +59,7 @@ def graded(tmp_path_factory):
     (submissions / "<script>alert(1)<x>\x1b[2J.ipynb").write_text(notebook(BEFORE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
-        patch.setattr(judge, "PATIENCE", 1.0)
+        patch.setattr(judge, "PATIENCE", 2.0)
         patch.setenv("A_SECRET", "SECRET")
         if not namespaces():
             (submissions / "fork_bomb.ipynb").unlink()

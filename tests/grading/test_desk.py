@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import math
+import os
+import time
 import zipfile
 from datetime import datetime, timedelta
 
@@ -12,7 +15,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from dl_course.cli import main
 from dl_course.exercises.checks import find_exercise
-from dl_course.grading import certificate, late, lms, similarity
+from dl_course.grading import analytics, certificate, late, lms, similarity
+from dl_course.grading.desk import decide, read_decisions, with_decisions, with_lateness
 from dl_course.grading.reading import read_answers
 from dl_course.grading.submissions import find_submissions
 from tests.grading.answers import written_answers
@@ -184,7 +188,7 @@ def test_an_extension_moves_one_students_time_and_is_said():
 
 
 def test_impossible_rules_and_times_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="percent lies between 0 and 100; given: 110"):
+    with pytest.raises(ValueError, match="late is a percentage from 0 to 100; given: 110"):
         late.LateRule(DUE, percent=110)
     with pytest.raises(ValueError, match="grace is a number of minutes"):
         late.LateRule(DUE, grace=-1)
@@ -193,9 +197,12 @@ def test_impossible_rules_and_times_are_refused(tmp_path):
     assert late.moment("2026-11-29") == datetime(2026, 11, 29, 23, 59, 59)
     sheet = tmp_path / "times.csv"
     sheet.write_text("student,due\nann,2026-12-01\nbob,soon\n")
-    with pytest.raises(ValueError, match=r"times.csv, line 3: 'soon' is no time"):
+    with pytest.raises(ValueError, match=r"times.csv, bob: 'soon' is no time"):
         late.read_times(sheet)
     sheet.write_text("name,when\n")
+    with pytest.raises(ValueError, match="has no column 'student'"):
+        late.read_times(sheet)
+    sheet.write_text("student,when\nann,2026-12-01\n")
     with pytest.raises(ValueError, match="takes a CSV with the columns student and due"):
         late.read_times(sheet)
     sheet.write_text("Student, Due\nann,2026-12-01 12:00\n")
@@ -443,12 +450,200 @@ def test_copies_are_listed_and_statements_signed_on_the_command_line(desk, tmp_p
     assert "not genuine" in capsys.readouterr().err
 
 
+def test_the_last_decision_counts_be_it_the_judges_or_by_hand(desk):
+    def decided(*rows):
+        heads = ("old", "new", "by")
+        named = {"student": "Ann", "exercise": "standardize", "because": "x"}
+        return [named | dict(zip(heads, row, strict=True)) for row in rows]
+
+    marks = {"standardize": {"points": 20.0, "notes": []}}
+    result = {"student": "Ann", "exercises": marks, "points": 20.0}
+
+    def points(*rows):
+        (found,) = with_decisions([result], decided(*rows))
+        assert len(found["exercises"]["standardize"]["notes"]) == len(rows)
+        return found["points"]
+
+    assert points(("20", "6", "hand")) == 6
+    assert points(("20", "6", "hand"), ("6", "20", "judge")) == 20
+    assert points(("20", "6", "hand"), ("6", "20", "judge"), ("20", "7", "hand")) == 7
+    assert points() == 20 and marks["standardize"]["notes"] == []
+
+
+def test_a_regrade_finds_everything_again_from_another_folder(desk, tmp_path, monkeypatch):
+    kept = json.loads((desk / "out" / "settings.json").read_text())
+    assert kept["submissions"] == str(desk / "moodle.zip")
+    monkeypatch.chdir(desk)
+    assert (
+        main(["grade", "moodle.zip", "-o", "relative", "--chapter", "01", "--exercises", "standardize"]) == 0
+    )
+    monkeypatch.chdir(tmp_path)
+    command = ["regrade", "Ann", "-o", str(desk / "relative"), "--exercise", "standardize"]
+    assert main([*command, "--because", "asked"]) == 0
+    (desk / "relative" / "settings.json").write_text("{}")
+    assert main([*command, "--because", "asked"]) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "student,due\r\nann,2026-12-01 12:00\r\n",
+        "Name;Student;Due\nA;ann;2026-12-01 12:00\n;;\n",
+        "student\tdue\nann\t2026-12-01T12:00\n",
+        "\ufeffstudent,due\nann,2026-12-01 12:00:00\n\n",
+        "student,time\nAnn,2026-12-01 12:00\nann,2026-12-01 12:00\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_is_read_as_spreadsheets_save_it(text, encoding, tmp_path):
+    (tmp_path / "times.csv").write_bytes(text.encode(encoding))
+    assert late.read_times(tmp_path / "times.csv") == {"ann": datetime(2026, 12, 1, 12)}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"student,due\nJos\xe9,2026-12-01\n", "save it as 'CSV UTF-8'"),
+        (b"student,due\nann," + b"1" * 200_000, "can't be read as a table"),
+        (b"student,due\nann,0001-01-01\n", "is no time"),
+        (b"student,due\nann,9999-12-31T23:59-12:00\n", "is no time"),
+        (b"student,due\nann,2026-13-01\n", "is no time"),
+        (b"student,due\nann,29.11.2026\n", "write 2026-11-29 23:59"),
+        (b"student,due\nann\n", "'' is no time"),
+        (b"student,due\nann,\x1b[2J\n", "' \\[2J' is no time|'\\[2J' is no time"),
+        (b"student,due\nann,2026-12-01\nANN,2026-12-02\n", "two times of 'ANN': keep one"),
+        (b"", "no column 'student'"),
+    ],
+)
+def test_a_table_that_cant_be_meant_is_refused_in_words(content, said, tmp_path):
+    (tmp_path / "times.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=said) as error:
+        late.read_times(tmp_path / "times.csv")
+    assert str(error.value).isprintable()
+
+
+def test_a_day_ends_at_midnight_in_whatever_form_it_is_written():
+    end = datetime(2026, 11, 29, 23, 59, 59)
+    assert late.moment("20261129") == late.moment("2026-W48-7") == late.moment(" 2026-11-29 ") == end
+    assert late.moment("2026-11-29T23:59") == datetime(2026, 11, 29, 23, 59)
+
+
+def test_clocks_that_are_changed_make_nobody_late(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        rule = late.LateRule(datetime(2026, 10, 24, 23, 0), percent=10)
+        assert rule.lost("ann", datetime(2026, 10, 25, 23, 0))[0] == pytest.approx(0.2)  # 25 hours later
+        rule = late.LateRule(datetime(2026, 3, 28, 23, 0), percent=10)
+        assert rule.lost("ann", datetime(2026, 3, 29, 23, 30))[0] == pytest.approx(0.1)  # 23.5 hours later
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_files_own_time_may_be_any_number(tmp_path):
+    handed_in(tmp_path, "ann", OWN)
+    os.utime(tmp_path / "ann.ipynb", (2**38, 2**38))
+    (found,) = find_submissions(tmp_path)
+    (result,) = with_lateness([{"student": "ann"}], [found], {}, late.LateRule(DUE), {})
+    assert result["late"] == 1
+
+
+def test_two_students_never_share_a_folder_whatever_they_are_called(tmp_path):
+    names = ["Jane Doe 5_9", "Jane Doe_5", "Jane Doe_6"]
+    _, known = lms.unpack(
+        archive(tmp_path / "all.zip", [f"{name}_assignsubmission_file_/04.ipynb" for name in names]),
+        tmp_path / "work",
+    )
+    assert sorted((name, each.id) for name, each in known.items()) == [
+        ("Jane Doe 5", "5"), ("Jane Doe 5 9", "9"), ("Jane Doe 6", "6"),
+    ]  # fmt: skip
+    assert len(files(tmp_path / "work")) == 3
+
+
+def test_a_bomb_of_many_files_is_its_students_problem_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(lms, "MOST_BYTES", 1000)
+    names = [f"Big Bob_10_assignsubmission_file_/{n}.bin" for n in range(9)]
+    path = archive(tmp_path / "all.zip", names, content=b"0" * 300)
+    with zipfile.ZipFile(path, "a") as packed:
+        packed.writestr("Ann Lee_11_assignsubmission_file_/04.ipynb", b"0" * 900)
+    _, known = lms.unpack(path, tmp_path / "work")
+    assert len(known["Big Bob"].problems) == 6 and known["Ann Lee"].problems == ()
+    assert len(files(tmp_path / "work")) == 4
+
+
+def test_a_damaged_file_of_an_archive_is_its_students_problem_alone(tmp_path):
+    path = tmp_path / "all.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("Ann_1_assignsubmission_file_/04.ipynb", b"a" * 5000)
+        packed.writestr("Bob_2_assignsubmission_file_/04.ipynb", NOTEBOOK)
+    data = bytearray(path.read_bytes())
+    start = data.index(b".ipynb") + len(b".ipynb")
+    data[start : start + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    _, known = lms.unpack(path, tmp_path / "work")
+    assert "not unpacked: 04.ipynb" in known["Ann"].problems[0] and known["Bob"].problems == ()
+
+
+def test_nothing_in_the_kept_decisions_is_a_formula_and_they_are_read_as_written(tmp_path):
+    row = {"when": "w", "student": "=ann", "exercise": "relu", "old": "0", "new": "1"}
+    decide(tmp_path, row | {"because": "=HYPERLINK(1)", "by": "hand"})
+    decide(tmp_path, row | {"because": "fine", "by": "judge"})
+    text = (tmp_path / "regrades.csv").read_text()
+    assert ",=" not in text and "'=ann" in text
+    found = read_decisions(tmp_path)
+    assert [(each["student"], each["because"]) for each in found] == [
+        ("=ann", "=HYPERLINK(1)"), ("=ann", "fine"),
+    ]  # fmt: skip
+    (tmp_path / "regrades.csv").write_text(text.replace(",1,", ",nan,"))
+    with pytest.raises(ValueError, match="is 'nan', no number"):
+        read_decisions(tmp_path)
+
+
+def test_a_progress_file_with_times_of_no_year_says_nothing():
+    entry = {"status": "passed", "when": "0001-01-01T00:00:00"}
+    assert analytics._time(entry) is None
+    assert analytics._time(entry | {"when": "2026-11-27T10:00:00"}) == datetime(2026, 11, 27, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "no statement of practice"),
+        (" " * 2_000_000, "no statement of practice"),
+        ('{"statement": {"format": "\\u001b[2J"}, "signature": ""}', "another form: ' ?\\[2J'"),
+    ],
+)
+def test_a_file_of_any_kind_is_told_from_a_statement(text, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        certificate.verify(text, certificate.keys(tmp_path / "key"))
+
+
+@pytest.mark.parametrize(
+    "result", [{}, {"exercises": []}, RESULT | {"points": math.nan}, RESULT | {"exercises": {"a": 1}}]
+)
+def test_only_a_result_of_the_judge_is_signed(result, tmp_path, capsys):
+    certificate.keys(tmp_path / "key")
+    with pytest.raises(ValueError, match="no result of the judge"):
+        certificate.certificate(result, tmp_path / "key", "A school")
+    (tmp_path / "result.json").write_text("[" * 9999)
+    signing = ["certificate", str(tmp_path / "result.json"), "--sign", str(tmp_path / "key")]
+    assert main([*signing, "-o", str(tmp_path / "out.json")]) == 1
+    assert "is no result of the judge" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (["--exercises", "standardise"], "no exercise 'standardise' in this chapter; did you mean"),
         (["--points", "relu=3"], "no exercise 'relu' in this chapter"),
         (["--due", "yesterday"], "'yesterday' is no time"),
+        (["--late", "nan", "--due", "2026-11-29"], "late is a percentage from 0 to 100; given: nan"),
+        (["--late-most", "-1", "--due", "2026-11-29"], "late-most is a percentage"),
+        (["--grace", "inf", "--due", "2026-11-29"], "grace is a number of minutes"),
+        (["--times", "any.csv"], "mean nothing without a deadline"),
+        (["--timeout", "-1"], "timeout is a number of seconds above 0; given: -1"),
         (["--format", "blackboard"], "canvas and moodle; given: 'blackboard'"),
     ],
 )

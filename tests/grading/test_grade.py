@@ -351,9 +351,9 @@ def test_where_namespaces_are_missing_too_a_worker_is_ended_with_its_children(no
     source += "        time.sleep(600)\nBEGUN = begin()"
     worker = no_namespaces.worker()
     worker.open({"x.ipynb": notebook(source, "def relu(x):\n    return BEGUN").encode()}, "x.ipynb", 60)
-    assert worker.ask("load", 60, 5, name="relu", passed=[])["found"]
+    assert worker.ask("load", 60, name="relu", passed=[])["found"]
     with pytest.raises(Lost):
-        worker.ask("no such question", 60, 5)
+        worker.ask("no such question", 60)
     worker.close()
     assert len(psutil.Process(no_namespaces.process.pid).children(recursive=True)) == before
 

@@ -28,6 +28,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         value = value.detach().cpu()
         return (value.float() if value.dtype is torch.bfloat16 else value).numpy().copy()
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.char in "gG":
+        value = value.astype("d" if value.dtype.char == "g" else "D")
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -131,7 +133,12 @@ def program(network: nn.Module) -> np.ndarray:
             save(export(network.eval(), (torch.zeros(_TOGETHER, 1, 28, 28),), strict=False), buffer)
             return np.frombuffer(buffer.getvalue(), np.uint8)
     except Exception as error:  # whatever the learner's code or the exporter raises
-        says = f"torch.export can't follow forward: compute with tensors alone ({str(error)[:300]})"
+        first = str(error).strip().partition("\n")[0][:150]
+        says = (
+            "this network can't be run without the notebook, because torch.export can't follow its forward: "
+            "use tensors and layers alone there, torch.where instead of an if on a tensor's values, "
+            f"and neither NumPy nor .item() ({first})"
+        )
         raise ValueError(says) from error
 
 
