@@ -41,7 +41,7 @@ from dl_course.models import model_card, trained
 from dl_course.runtime import pick_device, set_seed
 
 device = pick_device()
-model = trained("tinyresnet-shapes").to(device)
+model = trained("tinyresnet-shapes").to(device, memory_format=torch.channels_last)
 normalize = v2.Normalize(**model_card("tinyresnet-shapes")["normalize"])
 
 shapes = load("shapes", "test")
@@ -393,17 +393,17 @@ sns.despine()
 # ### Every method through every test
 #
 # `compare_methods` puts any list of methods through all three, with intervals. Occlusion and integrated gradients run
-# the network many times for each picture, so they get fewer. (The cell takes about half a minute.)
+# the network many times for each picture, so they get fewer. (The cell takes a while.)
 
 # %% tags=["nbval-ignore-output"]
 from dl_course.explain import compare_methods
 
 slow = {name: methods[name] for name in ("occlusion", "integrated gradients")}
 quick = {name: method for name, method in methods.items() if name not in slow}
-options = {"progress": False}
+options = {"progress": False, "forgetting": 10}
 tables = [compare_methods(model, inputs[:200], shapes.masks[:200], quick, **options)]
-options |= {"forgetting": 10, "shuffles": 3}
-tables.append(compare_methods(model, inputs[:50], shapes.masks[:50], slow, **options))
+options |= {"forgetting": 5, "shuffles": 3}
+tables.append(compare_methods(model, inputs[:40], shapes.masks[:40], slow, **options))
 contest = pd.concat(tables).rename_axis("method")
 contest.xs("mean", axis=1, level=1).assign(pictures=contest["pictures"]).round(3)
 
@@ -521,7 +521,7 @@ pd.DataFrame({"ImageNet class": kinds, "probability": sure.numpy().round(3)})
 # %% alt="The face of a cat, and three maps over it: Grad-CAM covers cheek and muzzle, strongest below the left eye; occlusion marks a few squares on the cheek; SmoothGrad fine dots on the nose" tags=["nbval-ignore-output"]
 last = [name for name, part in lite.named_modules() if isinstance(part, nn.Conv2d)][-1]
 views = {"Grad-CAM": partial(gradcam, layer=last)}
-views |= {"occlusion": occlusion, "SmoothGrad": smoothgrad}
+views |= {"occlusion": partial(occlusion, strides=(3, 28, 28)), "SmoothGrad": smoothgrad}
 heat = torch.cat([method(lite, cat) for method in views.values()]).cpu()
 heat = torch.cat([torch.zeros(1, 224, 224), heat])  # none on the photograph itself
 parts = lite.preparation
@@ -800,7 +800,7 @@ _ = plots.image_grid(shown, titles, ax, columns=3)
 
 # %% [markdown]
 # Changes of the same size, so different in effect. Noise goes in a random direction in a space of 12,288 dimensions,
-# and nearly all directions are harmless. FGSM takes the one that isn't.
+# and nearly all directions are harmless. FGSM picks one that isn't.
 #
 # What does this show? That right next to a picture that the network gets right, there is often one that it gets wrong.
 # It does *not* show that such pictures occur by themselves, and it isn't a measure of safety: a network that resists
@@ -831,14 +831,16 @@ figure, ax = plt.subplots(figsize=(7.5, 5.4), layout="constrained")
 _ = plots.image_grid([*naive, *better], titles, ax, columns=3)
 
 # %% [markdown]
-# The upper row: noise, and the network is certain. So "99.9 % sure" says nothing about whether there is anything in the
+# The upper row: noise, and the network is certain. So "100 % sure" says nothing about whether there is anything in the
 # picture at all. A softmax divides its 100 % among the classes it knows; "none of these" isn't one of them.
 #
-# The lower row has help. Olah, Mordvintsev and Schubert (2017) found what makes such pictures legible: build them from
-# waves, with more of the slow ones, as in photographs; let colours vary together as they do in nature; and turn, shift
-# and scale the picture a little at each step, so that no detail counts that hangs on a single pixel. These are
-# **priors**: assumptions that *we* put in. They make the picture legible, and partly ours. What you recognise in it may
-# come from the network or from the prior. So test it, as you did with maps: on real pictures.
+# The lower row has help. Olah, Mordvintsev and Schubert (2017) found what makes such pictures legible for networks that
+# were trained on photographs: build them from waves, with more of the slow ones, as in photographs; let colours vary
+# together as they do in nature; and turn, shift and scale the picture a little at each step, so that no detail counts
+# that hangs on a single pixel. These are **priors**: assumptions that *we* put in. Here they turn noise into patches, and
+# the network is just as certain, but hardly anybody would call them a circle, a square and a star. Where you do
+# recognise something in such a picture, it may come from the network or from the prior. So test it, as you did with
+# maps: on real pictures.
 
 # %% [markdown]
 # ## Summary

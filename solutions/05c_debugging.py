@@ -457,15 +457,17 @@ from dl_course.diagnostics import profile
 from dl_course.models import trained
 
 network = trained("tinyresnet-shapes").to(device)
-table = profile(network, pictures, repeats=3)
+table = profile(network, pictures, repeats=9)
 print(table.note)
 table.sort_values("ms", ascending=False).head(9).round(2)
 
 # %% [markdown]
 # The largest come first, and a block includes the time of its layers. Look for the single layers among them. Are they the
-# ones that you would have sped up? The stages of this network all have maps of the same size, so here it is the number of
-# *channels* that decides, in and out: a convolution from 32 to 32 channels takes about twice the multiplications of one
-# from 16 to 32. The line above the table has the whole forward pass.
+# ones that you would have sped up? The stages of this network all have maps of the same size, so the *channels* alone, in
+# and out, decide how much there is to multiply: a convolution from 32 to 32 channels takes twice as many multiplications
+# as one from 16 to 32. Times needn't follow such a count, least of all on a machine that has other work to do. That's why
+# you measure, several times; the table has medians. (The line above it has the whole forward pass, measured without
+# stopping the clock at every layer.)
 #
 # PyTorch has a profiler of its own, which sees every single operation. Its record can be saved as a **trace**, to be
 # opened at <https://ui.perfetto.dev> (or in Chrome, at `chrome://tracing`): time runs from left to right, and what an
@@ -491,24 +493,25 @@ print(f"{len(events)} events; open the file at ui.perfetto.dev")
 # The file is plain JSON, so we can open it here as well: a bar for each operation, from its start, as long as it took.
 
 # %% alt="A trace of two forward passes. Top row: two long bars, one per batch. Below: the operations of each, mostly convolutions with batch norms and ReLUs in between" tags=["nbval-ignore-output"]
-start = min(each["ts"] for each in events)
 lanes = {"first batch": 0, "second batch": 0, "aten::conv2d": 1, "aten::batch_norm": 2}
 lanes |= {"aten::relu_": 3, "aten::max_pool2d": 4}
+shown = [each for each in events if each["name"] in lanes]
+start = min(each["ts"] for each in shown)
 figure, ax = plt.subplots(figsize=(10, 2.4), layout="constrained")
-for each in events:
-    if each["name"] in lanes:
-        lane = lanes[each["name"]]
-        box = [((each["ts"] - start) / 1000, each["dur"] / 1000)]
-        ax.broken_barh(box, (lane - 0.4, 0.8), facecolor=f"C{lane}", edgecolor="white")
+for each in shown:
+    lane = lanes[each["name"]]
+    box = [((each["ts"] - start) / 1000, each["dur"] / 1000)]
+    ax.broken_barh(box, (lane - 0.4, 0.8), color=f"C{lane}", linewidth=0.4)
 operations = [name.removeprefix("aten::") for name in lanes if name.startswith("aten")]
 ax.set_yticks(range(5), ["whole batch", *operations])
 ax.set(xlabel="time / ms", ylim=(4.6, -0.6))
 sns.despine()
 
 # %% [markdown]
-# Nearly all of the time goes to convolutions. Gaps in such a picture are time in which nothing was computed: on a GPU,
+# Most of the time goes to convolutions. Gaps in such a picture are time in which nothing was computed: on a GPU,
 # that is where you lose. The first batch often takes longer, because memory is allocated and kernels are chosen on the
-# first call. So never time the first.
+# first call. So never time the first. And where an operation is short in one batch and long in the other, suspect the
+# machine: another program had the processor meanwhile.
 #
 # On a GPU, memory is what runs out first. PyTorch keeps count of the peak:
 
@@ -543,10 +546,10 @@ axes[1].set_ylim(0, 1.3 * used["memory / MiB"].max())
 sns.despine()
 
 # %% [markdown]
-# 100 % is one core at work. If training leaves the processor idle, it is waiting, most often for files: give the loader
-# more workers. If memory keeps climbing, something holds on to what it should release. The usual culprit is a list of
-# losses with their graphs: `losses.append(loss)` instead of `loss.item()`. And watch the GPU: if it is busy a third of the
-# time, it waits for two thirds.
+# 100 % is one core at work. If training uses much less, it is waiting: for files, most often (give the loader more
+# workers), or for a processor that other programs are using. If memory keeps climbing, something holds on to what it
+# should release. The usual culprit is a list of losses with their graphs: `losses.append(loss)` instead of
+# `loss.item()`. And watch the GPU: if it is busy a third of the time, it waits for two thirds.
 
 # %% [markdown]
 # ## 6. The check-up

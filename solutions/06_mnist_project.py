@@ -161,8 +161,9 @@ note("nearest mean", right.double().mean().item(), 0, time.perf_counter() - bega
 
 # %% [markdown]
 # Ten blurred pictures already read most digits! So "80 % with a deep network" would prove nothing. The next baselines
-# learn. First, the training itself, using what you know from chapter 04: SGD with Nesterov momentum, and a learning rate
-# that rises and falls once (the one-cycle schedule).
+# learn. First, the training itself, using what you know from chapter 04: SGD with momentum, and a learning rate that
+# rises and falls once (the one-cycle schedule). The momentum is **Nesterov's**: it takes the gradient not where the
+# weights are, but where the momentum is about to carry them.
 
 # %%
 from dl_course.training import Trainer, optimizers, schedules

@@ -26,7 +26,7 @@ def profile(model: nn.Module, *inputs: Any, repeats: int = 5, trace: str | Path 
     """Return kind, calls and ms a forward of each layer, and below its layers of what holds them.
 
     Medians of the repeats, after a warm-up; an accelerator is waited for at every layer. The note has a whole
-    forward's time, inputs a second, and the peak of its memory for tensors. trace: a file to write for
+    forward's time, inputs per second, and the peak of its memory for tensors. trace: a file to write for
     Perfetto. In the mode the model is in, without gradients; buffers and random state are put back.
     """
     device = device_of(model)
@@ -61,7 +61,7 @@ def profile(model: nn.Module, *inputs: Any, repeats: int = 5, trace: str | Path 
     seconds = median(whole)
     rate = len(next(tensors_in(given))) / median(whole)
     return table(
-        rows, f"{1e3 * seconds:.4g} ms · {rate:,.4g} inputs a second · {peak / 2**20:,.4g} MiB at most"
+        rows, f"{1e3 * seconds:.4g} ms · {rate:,.4g} inputs per second · {peak / 2**20:,.4g} MiB at most"
     )
 
 

@@ -1,8 +1,12 @@
 """TensorBoard's file is read with TensorBoard's own reader; Weights & Biases runs offline."""
 
+import re
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -96,3 +100,23 @@ def test_wandb_where_it_is_not_installed_says_how_to(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ImportError, match="pip install wandb"):
         trainer(net(), callbacks=[WandB()]).fit(1)
+
+
+def test_chapter_07s_lines_turn_wandbs_runs_into_a_table_to_compare(monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    from wandb.apis.public.summary import HTTPSummary
+
+    def run(name, rate, accuracy):
+        summary = HTTPSummary(SimpleNamespace(dir="."), None, summary={"val_accuracy": accuracy})
+        return SimpleNamespace(name=name, config={"learning_rate": rate}, summary=summary)
+
+    runs = [run("small-000", 0.01, 0.95), run("small-001", 0.1, 0.91)]
+    asked = []
+    api = SimpleNamespace(runs=lambda path: asked.append(path) or runs)
+    monkeypatch.setattr(wandb, "Api", lambda: api)
+    lesson = (Path(__file__).parents[2] / "solutions" / "07_experiments.py").read_text()
+    (lines,) = re.findall(r"^# ```python\n((?:# .*wandb\.Api.*\n)(?:#.*\n)*?)# ```", lesson, re.MULTILINE)
+    scope = {"wandb": wandb, "pd": pd}
+    exec(lines.replace("# ", ""), scope)
+    assert asked == ["my-team/digits"]
+    assert scope["table"].loc["small-001"].to_dict() == {"learning_rate": 0.1, "val_accuracy": 0.91}
