@@ -7,9 +7,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
-from dl_course.diagnostics.rules import data, labels
+from dl_course.diagnostics.rules import data, labels, reading
 from dl_course.diagnostics.rules.evidence import Evidence
 from dl_course.diagnostics.rules.finding import Skip
 
@@ -162,6 +162,68 @@ def test_pictures_in_both_splits_are_counted(x, y, shared, ill):
 
 def test_a_picture_with_some_noise_is_the_same_picture(x, y):
     assert data.leak(evidence(x[:300], y[:300], (x[:100] + 0.02 * torch.randn(100, 3, 6, 6), y[:100])))
+
+
+def test_augmented_copies_are_split_by_picture(x, y):
+    copies = x[:100].repeat_interleave(4, 0)
+    copies = copies + 0.02 * torch.randn(copies.shape, generator=torch.Generator().manual_seed(3))
+    labels = y[:100].repeat_interleave(4)
+    mixed = torch.randperm(400, generator=torch.Generator().manual_seed(4))
+    for order, ill in ((mixed, True), (torch.arange(400), False)):
+        train, val = order[:300], order[300:]
+        found = data.leak(evidence(copies[train], labels[train], (copies[val], labels[val])))
+        assert bool(found) == ill
+    assert data.leak(evidence(x[:300], y[:300], (x[300:], y[300:]))) is None
+
+
+def seen(y):
+    """Pictures that tell their class, 0 to 3."""
+    dice = torch.Generator().manual_seed(5)
+    return torch.randn(4, 3, 6, 6, generator=dice)[y] + torch.randn(len(y), 3, 6, 6, generator=dice)
+
+
+@pytest.mark.parametrize("order, ill", [([0, 1, 2, 3], False), ([2, 0, 3, 1], True)])
+def test_validation_has_its_classes_in_the_order_of_training(y, order, ill):
+    x = seen(y)
+    other = torch.tensor(order)[y[300:]]
+    assert bool(data.other_order_of_classes(evidence(x[:300], y[:300], (x[300:], other)))) == ill
+
+
+def test_where_nothing_is_learnt_nothing_is_said_of_the_order_of_classes(x, y):
+    assert data.other_order_of_classes(evidence(x[:300], y[:300], (x[300:], y[300:].roll(1)))) is None
+
+
+@pytest.mark.parametrize("weights_of, ill", [
+    (lambda y: 1 / y.bincount(), True), (lambda y: (1 / y.bincount())[y], False), (lambda y: y + 1.0, False),
+])  # fmt: skip
+def test_a_sampler_has_a_weight_for_each_sample(x, y, weights_of, ill):
+    case = evidence(x, y)
+    dice = torch.Generator().manual_seed(0)
+    sampler = WeightedRandomSampler(weights_of(y), len(y), generator=dice)
+    case.train_loader = DataLoader(TensorDataset(x, y), 32, sampler=sampler)
+    assert bool(reading.few_of_many(case)) == ill
+
+
+def test_a_data_set_of_four_inputs_has_no_more_to_give():
+    corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(100, 1)
+    assert reading.few_of_many(evidence(corners, corners.sum(1).long() % 2)) is None
+
+
+@pytest.mark.parametrize("loss_of, outputs, ill", [
+    (lambda w: nn.CrossEntropyLoss(w), 2, True), (lambda w: nn.CrossEntropyLoss(1 / w), 2, False),
+    (lambda w: lambda o, y: nn.functional.cross_entropy(o, y), 2, True),
+    (lambda w: Column(pos_weight=w[0] / w[1]), 1, False), (lambda w: Column(pos_weight=w[1] / w[0]), 1, True),
+])  # fmt: skip
+def test_a_rare_class_that_the_loss_weighs_up_is_none(loss_of, outputs, ill):
+    y = (torch.arange(800) % 25 == 0).long()
+    case = evidence(torch.randn(800, 3), y, outputs=outputs)
+    case.given_loss = loss_of(y.bincount() / len(y))
+    assert bool(labels.class_imbalance(case)) == ill
+
+
+class Column(nn.BCEWithLogitsLoss):
+    def forward(self, outputs, labels):
+        return super().forward(outputs[:, 0], labels.float())
 
 
 def test_neighbours_are_near_where_there_are_only_two_numbers(y):

@@ -163,6 +163,14 @@ def test_more_dead_units_than_chance_makes_are_found(dead, ill):
     assert bool(model.dead_units(evidence(network))) == ill
 
 
+@pytest.mark.parametrize("units, dead, ill", [(8, 6, True), (64, 49, False), (64, 56, True)])
+def test_a_layer_may_live_with_few_of_its_units_where_they_are_more_than_the_outputs(units, dead, ill):
+    network = mlp(width=units)
+    nn.init.zeros_(network[0].bias)
+    network[0].bias.data[:dead] = -99
+    assert bool(model.dead_units(evidence(network))) == ill
+
+
 def samples_learnt(network):
     """Train only the last layer, so that the units before it stay as they are."""
     x, y = samples()

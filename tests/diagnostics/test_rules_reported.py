@@ -1,5 +1,6 @@
 """Rules on faults that people reported, each with programs that have it and healthy ones that look alike."""
 
+import contextlib
 import math
 from types import SimpleNamespace
 
@@ -320,11 +321,58 @@ def scheduled(schedule):
     (lambda o: torch.optim.lr_scheduler.StepLR(o, 4), True),
     (lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.7), True),
     (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 32), False),  # one epoch has 32 steps
+    (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10), True),  # epochs, where steps are meant
+    (lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 32), False),
     (lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, 32), False),
     (lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda i: min(1, i / 500)), False),
 ])  # fmt: skip
 def test_the_rate_lasts_for_an_epoch(schedule, ill):
     assert bool(optimizer.schedule_too_fast(stepped_by(scheduled(schedule)))) == ill
+
+
+def average_copied(share):
+    def form(made):
+        means = []
+
+        def step(network, batch, given):
+            means[:] = means or [p.detach().clone() for p in network.parameters()]
+            plain(network, batch, given)
+            with torch.no_grad():
+                for mean, p in zip(means, network.parameters(), strict=True):
+                    p.copy_(mean.lerp_(p, 0.001) if share else p)
+
+        return step
+
+    return form
+
+
+@pytest.mark.parametrize("share, ill", [(True, True), (False, False)])
+def test_what_a_step_copies_back_over_the_weights_counts(share, ill):
+    assert bool(optimizer.step_too_small(stepped_by(average_copied(share)))) == ill
+
+
+def summed(divided):
+    def form(made):
+        calls = []
+
+        def step(network, batch, given):
+            if len(calls) % 4 == 0:
+                given.zero_grad()
+            (F.cross_entropy(network(batch[0]), batch[1]) / divided).backward()
+            calls.append(batch)
+            if len(calls) % 4 == 0:
+                given.step()
+
+        return step
+
+    return form
+
+
+@pytest.mark.parametrize("form, ill", [(summed(1), True), (summed(4), False), (lambda made: plain, False)])
+def test_gradients_of_micro_batches_are_averaged(form, ill):
+    found = optimizer.summed_gradients(stepped_by(form))
+    assert bool(found) == ill
+    assert not ill or (found.severity, found.fault) == ("info", "loss-is-a-sum")
 
 
 @pytest.mark.parametrize("clip, ill", [(1e-4, True), (1.0, False), (0.05, False)])
@@ -530,9 +578,117 @@ def test_small_weights_with_a_factor_behind_them_make_no_gradient_vanish():
 @pytest.mark.parametrize("end, lower, ill", [(0.5, 0.6, False), (2.0, 0.6, True), (0.5, 0.1, True)])
 def test_a_loss_that_rises_first_is_judged_by_where_it_ends(end, lower, ill):
     rising = [1.0, *[9.0] * 20, *[4.0] * 19]
-    runs = {(1.0, 40): (rising, 1.0, 4.0, 0.5), (1.0, 300): (rising, 1.0, end, 0.9)}
+    runs = {(1.0, 40): (rising, 1.0, 4.0, 0.5), (1.0, 300): ([*rising, *[4.0] * 260], 1.0, end, 0.9)}
     trial_of = lambda rate, count=40: runs.get((rate, count), ([1.0, lower], 1.0, lower, 0.1))  # noqa: E731
     assert bool(trial.too_high(SimpleNamespace(trial=trial_of, alike=1.0))) == ill
+
+
+@pytest.mark.parametrize("late, skipped", [(3.0, True), (6.0, False)])
+def test_a_loss_that_comes_down_still_when_time_is_over_gets_no_verdict(late, skipped):
+    rising = [1.0, *[9.0] * 20, *[4.0] * 19]
+    runs = {
+        (1.0, 40): (rising, 1.0, 4.0, 0.5),
+        (1.0, 300): ([1.0, *[6.0] * 39, *[late] * 20], 1.0, late, 0.5),
+    }
+    trial_of = lambda rate, count=40: runs.get((rate, count), ([1.0, 0.6], 1.0, 0.6, 0.1))  # noqa: E731
+    case = SimpleNamespace(trial=trial_of, alike=1.0)
+    if skipped:
+        with pytest.raises(Skip, match="more steps"):
+            trial.too_high(case)
+    else:
+        assert trial.too_high(case)
+
+
+def test_a_loss_below_zero_that_falls_is_no_sign_of_a_high_rate():
+    runs = SimpleNamespace(trial=lambda rate: ([-1.0] * 20 + [-1.5] * 20, -1.0, -1.5, 0.1), alike=-1.0)
+    assert trial.too_high(runs) is None
+
+
+class Tagger(nn.Module):
+    """Classes along the first axis or the last, by letters and neighbours; then what ``end`` makes of it."""
+
+    def __init__(self, last, end=lambda o: o):
+        super().__init__()
+        self.letters, self.last, self.end = nn.Embedding(9, 8), last, end
+        self.conv = nn.Conv1d(8, 5, 3, padding=1)
+
+    def forward(self, x):
+        o = self.conv(self.letters(x).transpose(1, 2))
+        return self.end(o.transpose(1, 2) if self.last else o)
+
+
+def tagging(last, loss_fn, end=lambda o: o):
+    torch.manual_seed(0)
+    words = torch.randint(0, 9, (64, 13), generator=torch.Generator().manual_seed(0))
+    return evidence(Tagger(last, end), loss_fn, x=words, y=words % 5)
+
+
+def rows(o, y):
+    return F.cross_entropy(o.reshape(-1, 5), y.reshape(-1))
+
+
+@pytest.mark.parametrize("last, loss_fn, ill", [
+    (False, rows, True), (True, rows, False), (False, nn.CrossEntropyLoss(), False),
+    (False, nn.CrossEntropyLoss(label_smoothing=0.2), False),
+    (False, lambda o, y: F.cross_entropy(o / 50, y), False),
+    (False, lambda o, y: -F.cross_entropy(o, y), True), (False, lambda o, y: F.cross_entropy(-o, y), False),
+    (True, lambda o, y: F.cross_entropy(o[:, :-1].reshape(-1, 5), y[:, 1:].reshape(-1)), False),
+])  # fmt: skip
+def test_outputs_that_say_the_labels_are_paid_for_it(last, loss_fn, ill):
+    assert bool(labels.wrong_answers(tagging(last, loss_fn))) == ill
+
+
+@pytest.mark.parametrize("axis, ill", [(1, False), (2, True)])
+def test_log_probabilities_of_sequences_sum_over_classes(axis, ill):
+    case = tagging(False, nn.NLLLoss(), lambda o: o.log_softmax(axis))
+    assert bool(model.output_activation(case)) == ill
+
+
+def dice_of(o, y):
+    return 1 - (2 * (o[:, 0] * y).sum() + 1) / (o.sum() + y.sum() + 1)
+
+
+@pytest.mark.parametrize("ends, loss_fn, ill", [
+    ([], dice_of, True), ([nn.Sigmoid()], dice_of, False), ([], lambda o, y: dice_of(o.sigmoid(), y), False),
+    ([], lambda o, y: F.mse_loss(o[:, 0], y), False),
+    ([], lambda o, y: (o[:, 0] * (1 - 2 * y)).mean(), False),  # a critic's
+    ([], lambda o, y: F.binary_cross_entropy_with_logits(o[:, 0], y), False),
+])  # fmt: skip
+def test_a_loss_of_probabilities_gets_them(ends, loss_fn, ill):
+    x, y = samples()
+    case = evidence(mlp(*ends, outputs=1), loss_fn, x=x, y=(y == 0).float())
+    assert bool(model.probabilities_wanted(case)) == ill
+
+
+@pytest.mark.parametrize("first, blank, ill", [(0, 0, True), (1, 0, False), (0, 5, False)])
+def test_a_blank_is_no_letter(first, blank, ill):
+    letters = first + torch.randint(0, 5, (64, 3), generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.Conv1d(4, 6, 3, padding=1), nn.LogSoftmax(1))
+    count = lambda o, n: torch.full((len(o),), n)  # noqa: E731
+    loss_fn = lambda o, y: F.ctc_loss(o.permute(2, 0, 1), y, count(o, 12), count(o, 3), blank)  # noqa: E731
+    case = evidence(network, loss_fn, x=torch.randn(64, 4, 12), y=letters)
+    assert bool(labels.blanks(case)) == ill
+
+
+@pytest.mark.parametrize("gate, ill", [
+    (lambda h: (h > 0).float() + h.sigmoid() - h.sigmoid().detach(), True),  # another one's value
+    (lambda h: (s := h.sigmoid()) + ((h > 0).float() - s).detach(), False),
+    (lambda h: (h > 0).float() + ((s := h.sigmoid()) - s.detach()), False),
+    (lambda h: (h > 0).float() - (s := h.sigmoid()).detach() + s, False),
+    (lambda h: h + h.sigmoid().detach(), True),
+])  # fmt: skip
+def test_a_gradient_made_up_on_purpose_is_no_mismatch(gate, ill):
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(12, 24), nn.Linear(24, 4)
+
+        def forward(self, x):
+            return self.b(gate(self.a(x)))
+
+    torch.manual_seed(0)
+    with contextlib.suppress(Skip):
+        assert bool(loss.gradient_mismatch(evidence(Gated()))) == ill
 
 
 def test_words_need_not_all_be_learnt_by_heart_but_some():

@@ -11,6 +11,9 @@ from dl_course.diagnostics.rules.finding import Found, Skip, rule
 from dl_course.hooks import tensors_in
 from dl_course.runtime import preserved_rng
 
+FOLDS = 4  # of samples, that a classifier is tried on in turn
+COPIES = 16  # of a picture, at most, that are looked for
+
 
 @rule("input-nonfinite", "error")
 def nonfinite_inputs(e: Evidence) -> Found:
@@ -70,7 +73,9 @@ def label_noise(e: Evidence) -> Found:
     if not x.isfinite().all() or counts.min() < max(10, 100 / len(counts)):
         raise Skip("needs 100 finite samples, were all classes as rare as the rarest, and 10 a class")
     for features in (_pixels, _filters, _anywhere):
-        right, chance = _guessed(features(x), y)
+        guess = _guesses(features(x), y, torch.arange(len(y)) % FOLDS)
+        right = int((guess == y).sum())
+        chance = sum((guess == c).sum().item() * (y == c).sum().item() for c in y.unique()) / len(y)
         if right - chance > 4 * sqrt(chance * (1 - chance / len(y)) + 1e-9):
             return None
     return f"of {len(y)} held-out labels a classifier on filters guesses {right}, chance {chance:.0f}"
@@ -102,43 +107,71 @@ def _anywhere(x: Tensor) -> Tensor:
     return torch.cat(parts, 1).nan_to_num()
 
 
-def _guessed(features: Tensor, y: Tensor) -> tuple[int, float]:
-    """Return how many labels ridge regression guesses in 4 held-out folds, and how many by chance."""
+def _guesses(features: Tensor, y: Tensor, fold: Tensor) -> Tensor:
+    """Return the class that ridge regression on the other folds guesses for each sample; on folds 0 to 3 for
+    what is in none of them.
+    """
     f = (features - features.mean(0)) / (features.std(0) + 1e-6)
-    y = y.unique(return_inverse=True)[1]
     kernel = F.normalize(f) @ F.normalize(f).T
+    names, y = y.unique(return_inverse=True)
     classes = F.one_hot(y).float()
-    fold = torch.arange(len(y)) % 4
     guess = torch.zeros_like(y)
-    for k in range(4):
-        known = fold != k
+    for k in range(int(fold.max()) + 1):
+        known = (fold != k) & (fold < FOLDS)
         inner = kernel[known][:, known] + 0.1 * torch.eye(int(known.sum()))
         solved = torch.linalg.solve(inner, classes[known] - classes[known].mean(0))
-        guess[~known] = (kernel[~known][:, known] @ solved).argmax(1)
-    counts = [each.bincount(minlength=classes.shape[1]) for each in (guess, y)]
-    return int((guess == y).sum()), (counts[0] * counts[1]).sum().item() / len(y)
+        guess[fold == k] = (kernel[fold == k][:, known] @ solved).argmax(1)
+    return names[guess]
+
+
+@rule("train-val-mismatch")
+def other_order_of_classes(e: Evidence) -> Found:
+    """What a simple classifier finds in training holds in validation: it is right half as often, at least, as
+    on held-out training samples of the same classes, where that is 4 standard deviations above chance.
+
+    Give both splits one list of classes: folders that differ number them anew (class_to_idx).
+    """
+    y, other = e.labels[:512], torch.cat([labels for _, labels in e.val])[:256]
+    x = torch.cat([e.x[: len(y)], floats(e.val)[: len(other)]])
+    if other.dim() != 1 or other.is_floating_point() or len(other) < 32 or not x.isfinite().all():
+        raise Skip
+    fold = torch.cat([torch.arange(len(y)) % FOLDS, torch.full_like(other, FOLDS)])
+    for features in (_pixels, _filters, _anywhere):
+        guess = _guesses(features(x), torch.cat([y, other]), fold)
+        right = (guess == torch.cat([y, other])).double()
+        usual = sum(right[: len(y)][y == c].mean() * (other == c).sum() for c in y.unique())
+        met = right[len(y) :].sum().item()
+        if float(usual) > len(other) / len(y.unique()) + 4 * sqrt(len(other) / 4):
+            text = f"of {len(other)} validation labels a simple classifier guesses {met:.0f}"
+            return met < 0.5 * float(usual) and f"{text}; of as many in training {float(usual):.0f}"
+    return None
 
 
 @rule("train-val-leak", "error")
 def leak(e: Evidence) -> Found:
     """A validation input 5 times as near to one training input as to any other is the same one: 1 % at most.
 
-    Where training inputs have such twins among themselves, as many more.
+    Where training inputs have such twins among themselves, as many more; but not half of all that differ a
+    little from theirs, as augmented copies do: of one number each, a fifth have such by chance.
 
     Split once, before anything else, by picture (by patient, by scene), and store the split.
     """
     train, val = _pixels(e.x), _pixels(floats(e.val))
     if train.shape[1] != val.shape[1] or len(train) < 8:
         raise Skip("needs inputs of one shape")
-    twins = _twins(train, val)
-    usual = _twins(*train.chunk(2)) / (len(train) // 2)
+    twins, copies = _twins(train, val)
+    usual = _twins(*train.chunk(2))[0] / (len(train) // 2)
     limit = (0.01 + usual) * len(val) + 3 * sqrt(usual * len(val) * (1 + 2 * len(val) / len(train))) + 1
+    if copies > max(0.5 * len(val), 8):
+        return f"{copies} of {len(val)} validation inputs are nearly the same as some in training; limit half"
     return twins > limit and f"{twins} of {len(val)} validation inputs are in training too; limit {limit:.0f}"
 
 
-def _twins(known: Tensor, new: Tensor) -> int:
-    near, next_near = torch.cdist(new, known).topk(2, largest=False).values.T
-    return int((near <= 0.2 * next_near).sum())
+def _twins(known: Tensor, new: Tensor) -> tuple[int, int]:
+    """Return how many have a twin, and how many have some, up to 16, that differ a little."""
+    far = torch.cdist(new, known).topk(min(COPIES + 1, len(known)), largest=False).values
+    jumps = (far[:, :-1] <= 0.2 * far[:, 1:]) & (far[:, :-1] > 1e-3 * far[:, 1:])
+    return int((far[:, 0] <= 0.2 * far[:, 1]).sum()), int(jumps.any(1).sum())
 
 
 @rule("val-set-too-small")

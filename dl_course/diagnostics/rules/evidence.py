@@ -227,9 +227,15 @@ class Evidence:
     @cached_property
     def softmax_in_loss(self) -> bool:
         """Whether the loss stays as it is when all logits of a sample grow by the same, as softmax does."""
-        shift = torch.arange(len(self.logits), device=self.device)[:, None] % 5
-        drawn = 3 * torch.randn_like(self.logits)  # those of a fresh network may be too much alike to tell
-        return math.isclose(self.loss_of(drawn), self.loss_of(drawn + shift), rel_tol=1e-3)
+        return self.softmax_by_sample(self.logits)
+
+    def softmax_by_sample(self, outputs: Tensor) -> bool:
+        """Return the same of any outputs (N, …)."""
+        shift = (torch.arange(len(outputs)) % 5).view(-1, *[1] * (outputs.dim() - 1)).to(outputs)
+        drawn = 3 * torch.randn_like(outputs)  # those of a fresh network may be too much alike to tell
+        with suppress(RuntimeError):  # a loss of probabilities refuses others
+            return math.isclose(self.loss_of(drawn), self.loss_of(drawn + shift), rel_tol=1e-3)
+        return False
 
     @cached_property
     def flow(self) -> Any:
@@ -287,7 +293,9 @@ class Evidence:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * min(1.0, (step + 1) / warm)
             losses.append(stepped(model, batch, loss_fn, optimizer))
-            if not math.isfinite(losses[-1]) or thread_time() - start > PATIENCE:
+            if not math.isfinite(losses[-1]) or thread_time() - start > PATIENCE * (
+                1.5 if count > STEPS else 1
+            ):
                 break
         size = math.hypot(*(w.norm().item() for w in was))
         return losses, before, self._loss(model), distance(model.parameters(), was) / size

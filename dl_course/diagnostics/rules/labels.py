@@ -1,9 +1,10 @@
 """Rules on labels, beside what comes out of the model and what the loss makes of both."""
 
-from math import inf, sqrt
+from math import inf, isfinite, sqrt
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dl_course.diagnostics.rules.evidence import Evidence, operations
@@ -97,9 +98,70 @@ def _binary(e: Evidence) -> bool:
 
 def loss_operations(e: Evidence) -> list[str]:
     """Return the names, in autograd, of what the loss does with outputs."""
+    return [type(node).__name__ for node in _loss_graph(e)]
+
+
+def _loss_graph(e: Evidence) -> list[Any]:
     free = mapped(lambda t: t.detach().clone().requires_grad_(t.is_floating_point()), e.outputs)
-    made = e.loss_fn(free, e.batch[1])
-    return [type(node).__name__ for node in operations(made)]
+    return operations(e.loss_fn(free, e.batch[1]))
+
+
+def saying(e: Evidence) -> list[Tensor]:
+    """Return outputs that say the labels, 1 for what is right and 0 for the rest: labels from 0 to 1 as they
+    are; of classes, along the first axis or the last, also of the next token's.
+    """
+    outputs, y = _tensors(e)
+    if y.is_floating_point():
+        fits = y.numel() == outputs.numel() and y.min() >= 0 and y.max() <= 1
+        return [y.reshape(outputs.shape).to(outputs)] * bool(fits)
+    found = list[Tensor]()
+    for axis in {1, outputs.dim() - 1} if outputs.dim() > 1 else ():
+        classes = outputs.shape[axis]
+        if outputs.movedim(axis, -1).shape[:-1] == y.shape and y.max() < classes:
+            for each in (y, y.roll(-1, 1)) if y.dim() == 2 else (y,):
+                found.append(F.one_hot(each.clamp_min(0), classes).movedim(-1, axis).to(outputs))
+    return found
+
+
+@rule("label-noise")
+def wrong_answers(e: Evidence) -> Found:
+    """With a loss that applies softmax, outputs that say the labels, at some size, cost 0.7 of what zeros do,
+    at most; or their opposite does, where outputs are distances.
+
+    A view or reshape before the loss puts outputs beside labels of others: move classes to the end first, by
+    permute. Or mend the sign of the loss.
+    """
+    outputs, labels = _tensors(e)
+    if labels.is_floating_point() or not e.softmax_by_sample(outputs) or not (right := saying(e)):
+        return None
+    nothing = e.loss_of(0 * outputs)
+    right = right if nothing > 0 else right[:1]  # below zero, wrong answers may be paid without end
+    best, worst = (
+        min(e.loss_of(k * s * said) for said in right for k in (3, 6, 12, 60, 600)) for s in (1, -1)
+    )
+    distances = 0 <= worst < 0.7 * nothing
+    paid = best > (0.7 if nothing > 0 else 1.3) * nothing + 1e-6 * abs(nothing)
+    return (
+        not distances
+        and paid
+        and f"outputs that say the labels cost {best:.3g} at least, zeros {nothing:.3g}"
+    )
+
+
+@rule("labels-out-of-range", "error")
+def blanks(e: Evidence) -> Found:
+    """CTC's blank is a class of its own, and no label.
+
+    Count labels from 1 on, with one output more, where blank is 0.
+    """
+    node = next((node for node in _loss_graph(e) if type(node).__name__.startswith("CtcLoss")), None)
+    if node is None:
+        return None
+    y: Tensor = node._saved_targets  # type: ignore[attr-defined]
+    lengths = torch.as_tensor(node._saved_target_lengths)
+    y = y[torch.arange(y.shape[1]) < lengths[:, None]] if y.dim() == 2 else y
+    wrong = int((y == node._saved_blank).sum())
+    return wrong > 0 and f"{wrong} of {y.numel()} labels are {node._saved_blank}, which is the blank; limit 0"
 
 
 @rule("labels-out-of-range", "error")
@@ -195,15 +257,30 @@ def output_range(e: Evidence) -> Found:
 
 @rule("class-imbalance")
 def class_imbalance(e: Evidence) -> Found:
-    """The rarest class is at most 10 times rarer; where counts err by 2 standard deviations: 4 times.
+    """The rarest class is at most 10 times rarer, as the loss weighs it; where counts err by 2 standard
+    deviations: 4 times.
 
     Weigh the loss or the sampling by 1 / frequency, and judge by the recall of each class.
     """
     classes, counts = e.labels[e.labels >= 0].unique(return_counts=True)
     least, most = counts.min().item(), counts.max().item()
-    sure = most >= 10 * least and most - 2 * sqrt(most) > 4 * (least + 2 * sqrt(least) + 2)
-    where = f"class {classes[counts.argmin()]}"
+    rare, common = classes[counts.argmin()], classes[counts.argmax()]
+    weight = _weight(e, rare, common) if most >= 10 * least else 1.0
+    sure = most >= 10 * weight * least and most - 2 * sqrt(most) > 4 * weight * (least + 2 * sqrt(least) + 2)
+    where = f"class {rare}"
     return where, sure and f"{least} samples of {where}, {most} of the commonest; limit 10 times"
+
+
+def _weight(e: Evidence, rare: Tensor, common: Tensor) -> float:
+    """Return how many times as much as a sample of the common class one of the rare class moves outputs."""
+    outputs, labels = _tensors(e)
+    half = len(labels) // 2
+    y = torch.cat([torch.zeros_like(labels[:half]) + common, torch.zeros_like(labels[half:]) + rare])
+    free = torch.zeros_like(outputs, requires_grad=True)
+    (slope,) = torch.autograd.grad(e.loss_fn(free, y.to(labels.dtype)), free)
+    slopes = slope.abs().flatten(1).sum(1)
+    weight = (slopes[half:].mean() / slopes[:half].mean()).item()
+    return weight if isfinite(weight) else 1.0
 
 
 @rule("unshuffled-training")

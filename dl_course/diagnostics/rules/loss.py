@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from dl_course.diagnostics.forward import debug_forward
 from dl_course.diagnostics.rules.evidence import Evidence, operations, stepped
@@ -180,10 +181,10 @@ def zero_gradient(e: Evidence) -> Found:
 
 @rule("gradient-mismatch")
 def gradient_mismatch(e: Evidence) -> Found:
-    """Autograd's slopes along a random direction are those of differences, to 1 %, or 5 times what two
+    """Autograd's slopes along a random direction are those of differences, to 2 %, or 5 times what two
     lengths of these disagree, in float64 and eval mode, beside where the weights are: at an edge of ReLU
     there are two slopes. Two losses are 100 times their rounding apart. Left out are gradients made up on
-    purpose: custom functions, rounding with a slope, several outputs.
+    purpose: custom functions, straight-through estimators, several outputs.
 
     Part of the way from weights to loss has no gradient: look for .item(), .data, detach(), numpy, argmax.
     """
@@ -204,22 +205,56 @@ def gradient_mismatch(e: Evidence) -> Found:
             return loss_fn(outputs, labels)
 
     here = torch.full((), 1e-3, dtype=torch.float64, device=e.device, requires_grad=True)
-    made = loss(here)
-    if any(hasattr(node, "_forward_cls") for node in operations(made)) or not made.requires_grad:
+    with _StraightThrough() as straight:
+        made = loss(here)
+    own = straight.met or any(hasattr(node, "_forward_cls") for node in operations(made))
+    if own or not made.requires_grad:
         raise Skip("is for gradients that are autograd's own")
     known = torch.autograd.grad(made, here, materialize_grads=True)[0].item()
     error, fine = inf, 0.0
-    for step in (1e-6, 5e-4):  # the larger one where something on the way is of float32
+    for step in (5e-4, 2e-5, 1e-6):  # the larger ones where something on the way is of float32
         with torch.no_grad():
             wide, slope = ((loss(here + h) - loss(here - h)).item() / (2 * h) for h in (2 * step, step))
-        if abs(slope) > abs(made.item()) * max(1e-6, 50 * torch.finfo(made.dtype).eps / step):
-            error, fine = min((error, fine), (abs(wide - slope), slope))
-    off = abs(fine - known) > max(0.01 * abs(fine), 0.01 * abs(known), 5 * error)
+        sure = abs(slope) > abs(made.item()) * max(1e-6, 50 * torch.finfo(made.dtype).eps / step)
+        if sure and abs(wide - slope) < max(error, 0.002 * abs(slope)):
+            error, fine = abs(wide - slope), slope
+    off = abs(fine - known) > max(0.01 * (abs(fine) + abs(known)), 5 * error)
     return (
         error < 0.01 * abs(fine)
         and off
         and f"along a direction the loss rises by {fine:.4g}, autograd says {known:.4g}"
     )
+
+
+class _StraightThrough(TorchFunctionMode):
+    """Notes whether a value goes forward, and another one's gradient back: x + (value - x).detach(), or
+    value + x - x.detach().
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = False
+        self.still = dict[int, Any]()  # what stands for x without its gradient, and x
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name in ("detach", "__get__") and isinstance(made, Tensor):
+            self.still[id(made)] = made, args[0]
+        elif name in ("add", "sub", "rsub", "__add__", "__radd__", "__sub__"):
+            for x, other in (args[:2], args[1::-1]):
+                source = self.still.get(id(other), (None, None))[1]
+                self.met |= source is not None and (source is x or _less(source, x))
+                self.still |= {id(made): (made, source)} if source is not None else {}
+        self.met |= name == "gumbel_softmax"
+        return made
+
+
+def _less(source: Tensor, x: Any) -> bool:
+    """Return whether x was taken away last to make the source."""
+    node = source.grad_fn
+    known = isinstance(x, Tensor) and x.grad_fn is not None and node is not None
+    return known and "Sub" in type(node).__name__ and any(f is x.grad_fn for f, _ in node.next_functions)
 
 
 def _growth(e: Evidence, figures: Any = None) -> tuple[str, float]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dl_course.diagnostics.activations import relu_activity
 from dl_course.diagnostics.rules.evidence import BATCH, Evidence, below
 from dl_course.diagnostics.rules.finding import Found, rule
-from dl_course.diagnostics.rules.labels import SHAPING, last_operation, loss_operations, softmax_axis
+from dl_course.diagnostics.rules.labels import SHAPING, last_operation, loss_operations, saying, softmax_axis
 from dl_course.diagnostics.rules.practice import MODAL, flags_met
 from dl_course.hooks import mapped, tensors_in
 from dl_course.kept import kept
@@ -47,14 +47,16 @@ def output_activation(e: Evidence) -> Found:
 
     Take the activation at the end out of the model, or take the loss that belongs to it.
     """
+    if not isinstance(e.outputs, torch.Tensor):
+        return None
     used = " ".join(loss_operations(e))
     sigmoid = "BinaryCrossEntropyWithLogits" in used
     divergence = isinstance(e.loss_fn, nn.KLDivLoss) or e.loss_fn is F.kl_div
-    if divergence or ("NllLoss" in used and not re.search(r"\bLog", used)):
-        off = (e.logits.exp().sum(1) - 1).abs().max()
+    if ("NllLoss" in used and not re.search(r"\bLog", used)) or divergence:
+        last = e.outputs.shape[:-1] == e.batch[1].shape
+        off = (e.outputs.exp().sum(-1 if last else 1) - 1).abs().max()
         return bool(off > 1e-3) and "the loss takes log-probabilities; exp(outputs) do not sum to one"
-    dense = isinstance(e.outputs, torch.Tensor) and e.outputs.dim() > 2
-    if not sigmoid and not ("LogSoftmax" in used if dense else e.softmax_in_loss):
+    if not sigmoid and not ("LogSoftmax" in used if e.outputs.dim() > 2 else e.softmax_in_loss):
         return None
     low = e.outputs.min()
     high = e.outputs.max()
@@ -67,6 +69,23 @@ def output_activation(e: Evidence) -> Found:
         ("Addmm", "Mm", "Convolution", "Linear")
     )  # weights sum to 1 by chance
     return bool(ends or made) and f"outputs from {low:.3g} to {high:.3g} come out of {last}"
+
+
+@rule("output-activation", "error")
+def probabilities_wanted(e: Evidence) -> Found:
+    """A loss of labels from 0 to 1 takes probabilities, as Dice's does, where it is about 0 when outputs are
+    the labels, and falls below that when they are twice as large.
+
+    Put a sigmoid, or a softmax over classes, between the model and this loss.
+    """
+    right = saying(e)
+    low, high = e.outputs.min(), e.outputs.max()
+    if low > -1e-3 and high < 1 + 1e-3:
+        return None
+    nothing = e.loss_of(0 * e.outputs)
+    costs = [(e.loss_of(said), e.loss_of(2 * said)) for said in right]
+    falls = any(abs(once) < 0.05 * nothing and twice < once - 0.05 * nothing for once, twice in costs)
+    return falls and f"the loss takes probabilities; outputs are from {low:.3g} to {high:.3g}"
 
 
 @rule("bad-initialisation", "error")
@@ -145,7 +164,7 @@ def _sources(node: Any, kinds: tuple[str, ...]) -> list[Any]:
 @rule("dead-units")
 def dead_units(e: Evidence) -> Found:
     """Of units that are always on or always off half are off by chance: not 2 standard deviations more, where
-    those are two thirds of all units, and not all.
+    those are four fifths of all units (two thirds, where fewer are left than there are outputs), not all.
 
     Lower the learning rate, mend biases and initialisation; or take LeakyReLU or GELU.
     """
@@ -159,7 +178,8 @@ def dead_units(e: Evidence) -> Found:
         units = len(counts)
         dead = int((counts == 0).sum())
         on = int((counts == places).sum())
-        limit = min(units, max(2 * units / 3, (dead + on) / 2 + (dead + on) ** 0.5))
+        share = 2 / 3 if units - dead < [1, *next(tensors_in(e.outputs)).shape][-1] else 4 / 5
+        limit = min(units, max(share * units, (dead + on) / 2 + (dead + on) ** 0.5))
         if dead >= limit:
             return name, f"{dead} of {units} units are 0 for all inputs looked at; limit {limit:.0f}"
     return None

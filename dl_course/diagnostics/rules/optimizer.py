@@ -1,6 +1,7 @@
 """Rules on the optimizer and the training step."""
 
 from itertools import cycle, islice
+from math import hypot
 
 import torch
 
@@ -82,6 +83,20 @@ def accumulation_lost(e: Evidence) -> Found:
     return run.updates == calls and off < 1e-5 and f"the gradient stays the same when {which} are replaced"
 
 
+@rule("loss-is-a-sum", "info")
+def summed_gradients(e: Evidence) -> Found:
+    """Several micro-batches give an update the mean of their gradients: with the same one each time, that of
+    one. Their sum is as many times as large.
+
+    Divide each loss by the number of micro-batches; else the rate has to follow it.
+    """
+    calls = e.standing.updates
+    several = calls[1] - calls[0] if len(calls) > 1 else 1
+    alone = hypot(*e.flow["gradient"].fillna(0))
+    summed = several > 1 and abs(e.standing.norms[1] - several * alone) < 0.25 * several * alone
+    return summed and f"the gradient of {several} micro-batches alike is {several} times that of one; limit 1"
+
+
 @rule("step-too-small")
 def step_too_small(e: Evidence) -> Found:
     """At the same rate, train_step moves weights by a 300th of what a plain step does, or more: the norm of
@@ -99,7 +114,8 @@ def step_too_small(e: Evidence) -> Found:
 @rule("schedule-too-fast")
 def schedule_too_fast(e: Evidence) -> Found:
     """In the later half of the first epoch the rate is above 2 % of the highest it had; a schedule that ends
-    with this epoch has half of it left in the middle, and one that falls to 1/1000 by equal factors 3 %.
+    with this epoch has half of it left in the middle, and one that falls to 1/1000 by equal factors 3 %. It
+    does not fall to a tenth and rise again within this epoch: warm restarts come after an epoch or more.
 
     Call scheduler.step() once an epoch, or give the schedule the number of batches.
     """
@@ -112,5 +128,9 @@ def schedule_too_fast(e: Evidence) -> Found:
         raise Skip("needs an epoch of 8 updates")
     half = len(rates) // 2
     most = max(rates)
+    top = [rate > 0.9 * most for rate in rates].index(True)
+    low = top + [rate < 0.1 * most for rate in (*rates[top:], 0.0)].index(True)
+    if max(rates[low:], default=0.0) > 0.9 * most:
+        return f"in one epoch the rate falls from {most:.2g} to {min(rates[low:]):.2g} and is up again"
     text = f"after {half} of an epoch's {epoch} steps the rate is {rates[half]:.2g}, it was {most:.2g}"
     return max(rates[half:]) < 0.02 * most and f"{text}; limit 2 %"

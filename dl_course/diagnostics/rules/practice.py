@@ -68,9 +68,12 @@ class Practice:
             self.step = optimizer.step
             optimizer.step = self._noted
             for batch in batches:
+                was = [p.detach().clone() for p in self.model.parameters() if self.moves]
                 with preserved_rng(self.seed), torch.enable_grad(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that the scheduler steps before the optimizer
                     self.train_step(self.model, mapped(torch.clone, batch), optimizer)
+                if self.moves and self.calls in self.updates:  # by the whole call: it may copy weights back
+                    self.moved.append(distance(self.model.parameters(), was))
                 self.calls += 1
                 if until(self) or thread_time() > end:
                     break
@@ -83,13 +86,9 @@ class Practice:
         self.updates.append(self.calls)
         self.norms.append(math.hypot(*(gradient.norm().item() for gradient in self.gradients)))
         self.rates.append(self.optimizer.param_groups[0]["lr"])
-        return self._moved(parameters, closure) if self.moves else loss
-
-    def _moved(self, parameters: list[Tensor], closure: Any) -> Any:
-        was = [p.detach().clone() for p in parameters]
-        result = self.step() if closure is None else self.step(closure)
-        self.moved.append(distance(parameters, was))
-        return result
+        if not self.moves:
+            return loss
+        return self.step() if closure is None else self.step(closure)
 
 
 def distance(parameters: Iterable[Tensor], was: list[Tensor]) -> float:

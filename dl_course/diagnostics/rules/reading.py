@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_convert
 
-from dl_course.diagnostics.rules.evidence import Evidence
+from dl_course.diagnostics.rules.evidence import SAMPLES, Evidence, joined
 from dl_course.diagnostics.rules.finding import Found, Skip, rule
 from dl_course.hooks import tensors_in
 from dl_course.kept import SOURCES, Kept, kept
@@ -39,6 +39,30 @@ def _same(once: list[Tensor], twice: list[Tensor]) -> bool:
         a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
         for a, b in zip(once, twice, strict=True)
     )
+
+
+@rule("constant-input", "error")
+def few_of_many(e: Evidence) -> Found:
+    """Where a pass brings each input ten times or more, they are all that the data set has.
+
+    A sampler's weights are a number a sample, not a class: WeightedRandomSampler(weights[labels], len(y)).
+    """
+    store: Any = getattr(e.train_loader, "dataset", None)
+    x = next(tensors_in(joined(e.train, SAMPLES))).flatten(1).double()
+    sums = (x @ torch.linspace(1, 2, x.shape[1]).double()).unique()
+    if (
+        len(x) < max(100, 10 * len(sums))
+        or not hasattr(store, "__getitem__")
+        or not hasattr(store, "__len__")
+    ):
+        return None
+    rows = [
+        next(tensors_in(default_convert(store[i]))).flatten().double()
+        for i in torch.linspace(0, len(store) - 1, 32).long().tolist()
+    ]
+    met = sum(bool((row @ torch.linspace(1, 2, len(row)).double() - sums).abs().min() < 1e-6) for row in rows)
+    text = f"{len(x)} inputs that were drawn are {len(sums)}, again and again"
+    return met < 8 and f"{text}; of 32 in the data set {met} are among them"
 
 
 @rule("workers-alike", "error")
