@@ -157,7 +157,7 @@ def blanks(e: Evidence) -> Found:
     node = next((node for node in _loss_graph(e) if type(node).__name__.startswith("CtcLoss")), None)
     if node is None:
         return None
-    y: Tensor = node._saved_targets  # type: ignore[attr-defined]
+    y: Tensor = node._saved_targets
     lengths = torch.as_tensor(node._saved_target_lengths)
     y = y[torch.arange(y.shape[1]) < lengths[:, None]] if y.dim() == 2 else y
     wrong = int((y == node._saved_blank).sum())

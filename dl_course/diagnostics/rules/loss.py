@@ -252,9 +252,9 @@ class _StraightThrough(TorchFunctionMode):
 
 def _less(source: Tensor, x: Any) -> bool:
     """Return whether x was taken away last to make the source."""
-    node = source.grad_fn
-    known = isinstance(x, Tensor) and x.grad_fn is not None and node is not None
-    return known and "Sub" in type(node).__name__ and any(f is x.grad_fn for f, _ in node.next_functions)
+    node: Any = source.grad_fn
+    known = isinstance(x, Tensor) and x.grad_fn is not None and "Sub" in type(node).__name__
+    return known and any(each is x.grad_fn for each, _ in node.next_functions)
 
 
 def _growth(e: Evidence, figures: Any = None) -> tuple[str, float]:
