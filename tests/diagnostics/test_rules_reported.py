@@ -5,6 +5,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -768,3 +769,9 @@ def test_logits_of_a_segmentation_go_bare_into_the_loss(end, ill):
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1), *end)
     case = evidence(network, nn.CrossEntropyLoss(), x=x, y=(x[:, 0] > 0).long())
     assert bool(model.output_activation(case)) == ill
+
+
+@pytest.mark.parametrize("moved, ill", [(0.0, True), (math.nan, False), (0.1, False)])
+def test_weights_that_are_no_numbers_any_more_have_moved(moved, ill):
+    case = SimpleNamespace(given={"train_step": None}, plain=moved, flow=pd.DataFrame({"gradient": [1.0]}))
+    assert bool(optimizer.no_update(case)) == ill

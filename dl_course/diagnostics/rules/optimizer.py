@@ -59,7 +59,7 @@ def no_update(e: Evidence) -> Found:
 
     Call optimizer.step() after loss.backward(); give the optimizer a rate above 0.
     """
-    moves = any(e.moving.moved) if e.given["train_step"] else e.plain > 0
+    moves = any(e.moving.moved) if e.given["train_step"] else e.plain != 0  # NaN, too, has moved
     return not moves and (e.flow["gradient"] > 0).any() and "no weight moves, though there are gradients"
 
 
