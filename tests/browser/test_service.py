@@ -1,4 +1,4 @@
-"""The service's page in a real browser: digits drawn or dropped are read; all is its own."""
+"""The service's page in a real browser: digits drawn or dropped are read, photographs too; all is its own."""
 
 import io
 import re
@@ -7,9 +7,10 @@ from base64 import b64decode, b64encode
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from torch import nn
 
 from dl_course import models
-from dl_course.deploy import serving
+from dl_course.deploy import serving, to_onnx
 from dl_course.evaluation import Predictor
 from dl_course.widgets import as_mnist
 from tests.browser.test_drawing import STROKES, draw
@@ -103,3 +104,22 @@ def test_what_the_server_refuses_stands_on_the_page(page, address):
     says(page, "Draw a digit")
     draw(page, page.locator("body"), "7")
     page.get_by_role("alert").get_by_text("<b>too large</b>").wait_for()
+
+
+def test_a_photograph_reaches_the_service_whole_to_be_cut_as_the_network_was_taught_to(page, tmp_path):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d((1, 4)), nn.Flatten())
+    names = [f"{colour} {place}" for colour in ("red", "green", "blue") for place in range(4)]
+    predictor = Predictor(network, None, names, shape=(3, 32, 32), crop=0.5)
+    to_onnx(predictor, tmp_path / "photographs.onnx")
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 300, 3), np.uint8))
+    seen = []
+    with serving(tmp_path / "photographs.onnx", on_prediction=lambda *what: seen.append(what[2])) as address:
+        page.goto(address)
+        says(page, "Drop a picture")
+        for name in ("wide.png", "wide.webp"):
+            drop(page, wide, name)
+            says(page, r"\d %")
+            assert page.locator("#shares tr").count() == 10  # of twelve, the likeliest first
+            page.get_by_role("button", name="Clear").click()
+    np.testing.assert_allclose(seen[0], predictor.tensors(wide), atol=1e-5)
+    assert np.abs(seen[1] - predictor.tensors(wide).numpy()).mean() < 0.1  # WebP has lost a little
