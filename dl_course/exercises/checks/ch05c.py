@@ -289,7 +289,9 @@ class Heal(Exercise):
     points = 10
     seconds = 20.0
     not_allowed = ("checkup", "trained", "pretrained")
-    bar: ClassVar = dict.fromkeys(TREATED, 0.75) | {12: 0.25}  # on pictures a little turned and moved
+    # On pictures a little turned and moved: between what the untreated reach and the treated. Of six draws
+    # the best of the untreated is 0.70 for patient 8, 0.72 for 13, and the worst of the treated 0.94 and 0.85.
+    bar: ClassVar = dict.fromkeys(TREATED, 0.75) | {8: 0.82, 12: 0.25, 13: 0.78}
     hints = (
         "Look at history() first: which curve is wrong? Then at the batches, then at the outputs.",
         "`if patient.number == 1:` change one part of it, say patient.optimizer; return patient at the end.",
@@ -316,7 +318,7 @@ class Heal(Exercise):
             return Difference(who, got, "a patient that gives ten scores", "return the patient, treated")
         right = float((logits.argmax(1) == case["_labels"]).mean())
         changed = set(outputs["changed"])
-        if right < self.bar[number]:
+        if right < self.bar[number] or TREATED[number] and not changed:
             treatment = f"treatment of its {', '.join(sorted(changed))}" if changed else "no treatment"
             says = f"{who} is still ill, after {treatment}"
             return Difference(
