@@ -289,8 +289,8 @@ class Heal(Exercise):
     points = 10
     seconds = 20.0
     not_allowed = ("checkup", "trained", "pretrained")
-    # On pictures a little turned and moved: between what the untreated reach and the treated. Of six draws
-    # the best of the untreated is 0.70 for patient 8, 0.72 for 13, and the worst of the treated 0.94 and 0.85.
+    # On pictures a little turned and moved: between what the untreated reach and the treated. Of six draws,
+    # the best untreated is 0.70 for patient 8 and 0.72 for 13, the worst treated 0.94 and 0.85.
     bar: ClassVar = dict.fromkeys(TREATED, 0.75) | {8: 0.82, 12: 0.25, 13: 0.78}
     hints = (
         "Look at history() first: which curve is wrong? Then at the batches, then at the outputs.",
