@@ -455,7 +455,17 @@ def drawn(rows, index):
     return rows.x[index] + torch.randn(12)
 
 
-@pytest.mark.parametrize("change, ill", [(copied, True), (drawn, False)])
+def copied_now_and_then(rows, index):
+    return rows.x[index] + float(rows.rng.random() < 0.7)
+
+
+def flipped(rows, index):
+    return rows.x[index] * (1 - 2 * torch.randint(0, 2, ()))
+
+
+@pytest.mark.parametrize("change, ill", [
+    (copied, True), (copied_now_and_then, True), (drawn, False), (flipped, False),
+])  # fmt: skip
 def test_workers_draw_random_numbers_of_their_own(change, ill):
     case = reading_of(Rows(change, np.random.default_rng(0)), workers=2)
     assert bool(reading.workers_alike(case)) == ill

@@ -181,7 +181,7 @@ def zero_gradient(e: Evidence) -> Found:
 
 @rule("gradient-mismatch")
 def gradient_mismatch(e: Evidence) -> Found:
-    """Autograd's slopes along a random direction are those of differences, to 2 %, or 5 times what two
+    """Autograd's slopes along a random direction are those of differences, to 1 %, or 5 times what two
     lengths of these disagree, in float64 and eval mode, beside where the weights are: at an edge of ReLU
     there are two slopes. Two losses are 100 times their rounding apart. Left out are gradients made up on
     purpose: custom functions, straight-through estimators, several outputs.
@@ -218,7 +218,7 @@ def gradient_mismatch(e: Evidence) -> Found:
         sure = abs(slope) > abs(made.item()) * max(1e-6, 50 * torch.finfo(made.dtype).eps / step)
         if sure and abs(wide - slope) < max(error, 0.002 * abs(slope)):
             error, fine = abs(wide - slope), slope
-    off = abs(fine - known) > max(0.01 * (abs(fine) + abs(known)), 5 * error)
+    off = abs(fine - known) > max(0.01 * abs(fine), 0.01 * abs(known), 5 * error)
     return (
         error < 0.01 * abs(fine)
         and off

@@ -67,8 +67,8 @@ def few_of_many(e: Evidence) -> Found:
 
 @rule("workers-alike", "error")
 def workers_alike(e: Evidence) -> Found:
-    """Two workers, each given the same index twice, draw different random numbers for it; and two workers of
-    an IterableDataset give different batches.
+    """Two workers, each given the same index eight times, draw different random numbers for it; and two
+    workers of an IterableDataset give different batches.
 
     A generator made in the data set is copied into each worker: draw from torch's global one, or seed anew in
     worker_init_fn by torch.initial_seed(). An IterableDataset divides its stream by get_worker_info().
@@ -79,15 +79,16 @@ def workers_alike(e: Evidence) -> Found:
     if isinstance(loader.dataset, IterableDataset):
         twins = len(e.train) > 1 and _same(*(list(tensors_in(list(batch))) for batch in e.train[:2]))
         return twins and "the first batches of two workers are the same in every number"
-    first, other, second, last = _by_two_workers(loader)
-    drawn = not _same(first, second) and _same(first, other) and _same(second, last)
-    return drawn and "two workers change sample 0 in the same way, twice, and each time in another way"
+    drawn = _by_two_workers(loader)
+    alike = all(_same(one, other) for one, other in zip(drawn[::2], drawn[1::2], strict=True))
+    changes = not all(_same(drawn[0], each) for each in drawn)
+    return alike and changes and "two workers change sample 0 in the same way, eight times, not always alike"
 
 
 def _by_two_workers(loader: Any) -> list[list[Tensor]]:
     with preserved_rng(0), kept(loader.dataset):
         probe = DataLoader(
-            loader.dataset, None, sampler=[0] * 4, num_workers=2, worker_init_fn=loader.worker_init_fn,
+            loader.dataset, None, sampler=[0] * 16, num_workers=2, worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
         )  # fmt: skip
         return [list(tensors_in(default_convert(sample))) for sample in probe]
