@@ -131,9 +131,12 @@ def other_order_of_classes(e: Evidence) -> Found:
 
     Give both splits one list of classes: folders that differ number them anew (class_to_idx).
     """
-    y, other = e.labels[:512], torch.cat([labels for _, labels in e.val])[:256]
+    other = torch.cat([labels for _, labels in e.val])[:256]
+    if other.dim() != 1 or other.is_floating_point() or len(other) < 32:
+        raise Skip
+    y = e.labels[:512]
     x = torch.cat([e.x[: len(y)], floats(e.val)[: len(other)]])
-    if other.dim() != 1 or other.is_floating_point() or len(other) < 32 or not x.isfinite().all():
+    if not x.isfinite().all():
         raise Skip
     fold = torch.cat([torch.arange(len(y)) % FOLDS, torch.full_like(other, FOLDS)])
     for features in (_pixels, _filters, _anywhere):
