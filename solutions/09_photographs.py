@@ -194,7 +194,7 @@ check(channel_statistics)
 # %% tags=["nbval-ignore-output"]
 mean, std = channel_statistics(train.images)
 counts = train.labels.bincount().tolist()
-print("pictures a class:", dict(zip(train.classes, counts, strict=True)))
+print("pictures per class:", dict(zip(train.classes, counts, strict=True)))
 pd.DataFrame({"mean": mean, "standard deviation": std}, index=["red", "green", "blue"]).round(3)
 
 # %% [markdown]
@@ -275,19 +275,27 @@ plots.image_grid(rows, titles, ax, columns=6)
 
 # %% [markdown]
 # Count in your figure how often a neighbour has the class of the picture on the left. Nobody has trained anything for
-# this question yet. Here are all test pictures at once, as the two directions in which their features vary most:
+# this question yet. Here are all test pictures at once, on two maps. PCA shows the two directions in which the features
+# vary most. *t-SNE* bends the space until near neighbours lie side by side.
 
-# %% tags=["nbval-ignore-output"] alt="A scatter plot of test pictures by the first two principal components of their features, a marker and colour for each class; classes overlap"
-flat = PCA(2, random_state=0).fit_transform(test_features["pool"].numpy())
+# %% tags=["nbval-ignore-output"] alt="Two scatter plots of test pictures, a marker and colour for each class: by the first two principal components and by t-SNE; on both, most classes overlap"
+from sklearn.manifold import TSNE
+
+seen_as = test_features["pool"].numpy()
+maps = {"PCA": PCA(2, random_state=0), "t-SNE": TSNE(init="pca", random_state=0)}
 names = [test.classes[label] for label in test.labels]
-fig, ax = plt.subplots(figsize=(6, 3.4))
-sns.scatterplot(x=flat[:, 0], y=flat[:, 1], hue=names, style=names, ax=ax, s=22)
-ax.set(xlabel="first component", ylabel="second component")
-sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5))
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+for ax, (title, method) in zip(axes, maps.items(), strict=True):
+    flat = method.fit_transform(seen_as)
+    last = ax is axes[-1]
+    sns.scatterplot(x=flat[:, 0], y=flat[:, 1], hue=names, style=names, ax=ax, s=22, legend=last)
+    ax.set(title=title, xticks=[], yticks=[], xlabel="first axis", ylabel="second axis")
+sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
 sns.despine()
 
 # %% [markdown]
-# Two directions of 1,280 can't show much. Don't judge features by such a plot: measure.
+# Two directions of 1,280 can't show much. t-SNE's islands are tempting, but their sizes and the gaps between them say
+# little. Don't judge features by such a plot: measure.
 #
 # ### Which stage knows what
 #
@@ -522,15 +530,15 @@ from scipy import stats
 SEEDS = 3
 runs = [(each, seed) for each in (5, 20) for seed in range(SEEDS)]
 results = [(run[0], *result) for run in runs for result in transfer(*run)]
-found = pd.DataFrame(results, columns=["labels a class", "method", "accuracy"])
-groups = found.groupby(["labels a class", "method"])["accuracy"]
+found = pd.DataFrame(results, columns=["labels per class", "method", "accuracy"])
+groups = found.groupby(["labels per class", "method"])["accuracy"]
 half = stats.t.ppf(0.975, SEEDS - 1) * groups.std() / SEEDS**0.5
 text = groups.mean().map("{:.2f}".format) + " ± " + half.map("{:.2f}".format)
 text.unstack("method")
 
-# %% tags=["nbval-ignore-output"] alt="Test accuracy against labels a class, five and twenty, for three methods, with points for each draw: frozen, fine-tuned and from scratch"
+# %% tags=["nbval-ignore-output"] alt="Test accuracy against labels per class, five and twenty, for three methods, with points for each draw: frozen, fine-tuned and from scratch"
 fig, ax = plt.subplots(figsize=(5.5, 3))
-sns.stripplot(found, x="labels a class", y="accuracy", hue="method", dodge=True, size=7, ax=ax)
+sns.stripplot(found, x="labels per class", y="accuracy", hue="method", dodge=True, size=7, ax=ax)
 ax.axhline(1 / len(surfaces.classes), ls=":", color="gray")
 ax.set_ylim(0, 1.02)
 sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -650,12 +658,12 @@ pd.DataFrame(lines).T.round(3)
 frozen = groups.mean()[20, "frozen"], half[20, "frozen"]
 lines = {
     "what": "names eight surfaces in gray crops of 32×32 pixels",
-    "made of": "EfficientNet-Lite0, trained on ImageNet, frozen; a head from 20 labels a class",
+    "made of": "EfficientNet-Lite0, trained on ImageNet, frozen; a head from 20 labels per class",
     "data": "textures, split by place: no crop of the test touches one of the training",
     "accuracy": f"{frozen[0]:.2f} ± {frozen[1]:.2f}, {SEEDS} draws, {len(judged)} crops",
     "not for": "surfaces that it hasn't seen: it names one of the eight whatever you show",
     "known to fail": "one photograph of each surface: another camera or light was never tested",
-    "licences": "the photographs' own, see the data card; weights: see the card there",
+    "licences": "the photographs' own, see the data card; the weights: Apache-2.0",
 }
 with pd.option_context("display.max_colwidth", None):
     display(pd.Series(lines, name="model card").to_frame())
