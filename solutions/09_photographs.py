@@ -287,8 +287,9 @@ names = [test.classes[label] for label in test.labels]
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 for ax, (title, method) in zip(axes, maps.items(), strict=True):
     flat = method.fit_transform(seen_as)
+    x, y = flat.T
     last = ax is axes[-1]
-    sns.scatterplot(x=flat[:, 0], y=flat[:, 1], hue=names, style=names, ax=ax, s=22, legend=last)
+    sns.scatterplot(x=x, y=y, hue=names, style=names, ax=ax, s=22, legend=last)
     ax.set(title=title, xticks=[], yticks=[], xlabel="first axis", ylabel="second axis")
 sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
 sns.despine()
@@ -538,7 +539,8 @@ text.unstack("method")
 
 # %% tags=["nbval-ignore-output"] alt="Test accuracy against labels per class, five and twenty, for three methods, with points for each draw: frozen, fine-tuned and from scratch"
 fig, ax = plt.subplots(figsize=(5.5, 3))
-sns.stripplot(found, x="labels per class", y="accuracy", hue="method", dodge=True, size=7, ax=ax)
+axis = {"x": "labels per class", "y": "accuracy", "hue": "method"}
+sns.stripplot(found, **axis, dodge=True, size=7, ax=ax)
 ax.axhline(1 / len(surfaces.classes), ls=":", color="gray")
 ax.set_ylim(0, 1.02)
 sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -658,7 +660,7 @@ pd.DataFrame(lines).T.round(3)
 frozen = groups.mean()[20, "frozen"], half[20, "frozen"]
 lines = {
     "what": "names eight surfaces in gray crops of 32×32 pixels",
-    "made of": "EfficientNet-Lite0, trained on ImageNet, frozen; a head from 20 labels per class",
+    "made of": "EfficientNet-Lite0, trained on ImageNet, frozen; a head, 20 labels per class",
     "data": "textures, split by place: no crop of the test touches one of the training",
     "accuracy": f"{frozen[0]:.2f} ± {frozen[1]:.2f}, {SEEDS} draws, {len(judged)} crops",
     "not for": "surfaces that it hasn't seen: it names one of the eight whatever you show",
