@@ -75,13 +75,14 @@ class Patient:
         weights = tuple(tensor.cpu().numpy().tobytes() for tensor in self.model.state_dict().values())
         sets = [(loader.dataset.images.numpy(), loader.dataset.labels.tolist()) for loader in loaders]
         samples = sorted((i.tobytes(), y) for pair in sets for i, y in zip(*pair, strict=True))
+        batches = f"{_settings(self.train_loader)} {_order(self.train_loader)}"
         return {
             "model": f"{self.model} {hash(weights)}",
             "loss": f"{type(self.loss_fn).__name__} {_settings(self.loss_fn)}",
             "optimizer": f"{type(self.optimizer).__name__} {rates} {names}",
             "data": str(hash(tuple(samples))),
             "preparation": str([loader.dataset.transform for loader in loaders]),
-            "batches": f"{type(self.train_loader).__name__} {_settings(self.train_loader)}",
+            "batches": f"{type(self.train_loader).__name__} {batches}",
             "steps": f"{self.train_step} {self.eval_step} {self.epochs}",
         }
 
@@ -119,7 +120,14 @@ def _scores(logits: Tensor) -> Tensor:
     return logits if logits.dim() > 1 and logits.shape[1] > 1 else -(logits.reshape(-1, 1) - digits).abs()
 
 
+def _order(loader: Any) -> str:
+    """Return in which order a loader takes its pictures: ours has an Order, torch's a sampler."""
+    order = getattr(loader, "order", None) or getattr(loader, "sampler", None)
+    return f"{type(order).__name__} {_settings(order)} {getattr(order, 'weights', None)}"
+
+
 def _settings(part: Any) -> str:
     """Return the plain attributes of an object; those that count how often it was used are none."""
-    known = {k: v for k, v in getattr(part, "__dict__", {}).items() if k not in ("epoch", "seed")}
+    counted = ("epoch", "seed", "start")
+    known = {k: v for k, v in getattr(part, "__dict__", {}).items() if k not in counted}
     return str(sorted((k, v) for k, v in known.items() if isinstance(v, bool | int | float | str)))

@@ -5,9 +5,11 @@ import inspect
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import dl_course.clinic as clinic
 from dl_course.clinic import BEDS, patient, second_opinion
+from dl_course.data import Loader
 from dl_course.diagnostics import checkup
 from dl_course.diagnostics.rules.finding import CHECKS
 
@@ -55,6 +57,23 @@ def test_the_history_is_that_of_a_training_and_leaves_the_patient_as_it_came():
     assert list(history) == ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
     pd.testing.assert_frame_equal(one.train(), history)
     assert {name for name, text in one.parts().items() if text != before[name]} == {"model"}
+
+
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"batch_size": 32}, {"weights": torch.ones(2)}])
+def test_another_loader_of_the_same_pictures_is_another_part(options):
+    one = patient(4)
+    before = one.parts()
+    train = one.train_loader.dataset
+    if "weights" in options:
+        options = {"weights": torch.ones(len(train))}
+    for loader in (Loader(train, 64), DataLoader(train, 64)):
+        one.train_loader = loader
+        unchanged = one.parts()
+        one.train_loader = Loader(train, **{"batch_size": 64, **options})
+        changed = one.parts()
+        assert {name for name in before if changed[name] != unchanged[name]} == {"batches"}
+    one.train_loader = Loader(train, 64)
+    assert one.parts() == before
 
 
 def test_predictions_are_those_that_validation_makes():
