@@ -12,7 +12,7 @@
 # - read what the layers know, by neighbours and by linear probes
 # - fool a network, and say what that does and doesn't show
 #
-# **Time:** 90 to 120 minutes, best in two sittings (sections 1 to 5, then 6 to 10). **You need:** chapter 05.
+# **Time:** 90 to 120 minutes, best in two sittings (sections 1 to 5, then 6 to 9). **You need:** chapter 05.
 
 # %% [markdown]
 # ## 1. The network from the last chapter
@@ -461,7 +461,7 @@ print(f"right on {right:.1%} of {len(truth):,} validation pictures")
 # %% alt="Six pictures with heat maps: all of the heat lies on a coloured square in one corner of each picture, none on the shapes" tags=["nbval-ignore-output"]
 heat = gradcam(other, normalize(inside[:6]), "stage3").cpu()
 kinds = [shapes.classes[kind] for kind in truth[:6]]
-figure, axes = plt.subplots(2, 1, figsize=(9, 3.6), layout="constrained")
+figure, axes = plt.subplots(2, 1, figsize=(8, 3.2), layout="constrained")
 plots.image_grid(inside[:6], kinds, axes[0], columns=6)
 _ = plots.image_grid(inside[:6], kinds, axes[1], columns=6, heat=heat)
 
@@ -709,7 +709,7 @@ for query in (0, 4):
         found = [query, *nearest(known[layer], query, 4).tolist()]
         rows += found
         titles += [f"{layer}: {names[query]}", *(shapes.classes[labels[i]] for i in found[1:])]
-figure, ax = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(5.4, 4.8), layout="constrained")
 _ = plots.image_grid(pictures[rows], titles, ax, columns=5)
 
 # %% [markdown]
@@ -827,7 +827,7 @@ with torch.no_grad():
     also = plain(better.to(device)).softmax(1).cpu()[range(3), wanted]
 titles = [f"pixel by pixel\n{k}: {p:.0%}" for k, p in zip(kinds, sure, strict=True)]
 titles += [f"with priors\n{k}: {p:.0%}" for k, p in zip(kinds, also, strict=True)]
-figure, ax = plt.subplots(figsize=(7.5, 5.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
 _ = plots.image_grid([*naive, *better], titles, ax, columns=3)
 
 # %% [markdown]

@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from dl_course.authoring.stubs import LessonError
 from dl_course.notebooks import KERNEL, Cell, Notebook
@@ -49,11 +49,20 @@ def _fit(output: Any, cell: Cell) -> Any:
 
 
 def _smaller(png: str) -> str:
-    """Return the same picture in fewer bytes: without its opacity where it is opaque, packed well."""
+    """Return the same picture in fewer bytes: without opacity where it is opaque, packed well.
+
+    With a palette where nobody sees the difference: a root mean square of at most 1.5 of 255 levels. That holds
+    for plots, not for photographs.
+    """
     picture = Image.open(BytesIO(b64decode(png)))
-    packed = BytesIO()
     opaque = picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255)
-    (picture.convert("RGB") if opaque else picture).save(packed, "PNG", optimize=True)
+    picture = picture.convert("RGB") if opaque else picture
+    if picture.mode == "RGB":
+        few = picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+        apart = ImageStat.Stat(ImageChops.difference(picture, few.convert("RGB")))
+        picture = few if max(apart.rms) <= 1.5 else picture
+    packed = BytesIO()
+    picture.save(packed, "PNG", optimize=True)
     return b64encode(packed.getvalue()).decode()
 
 

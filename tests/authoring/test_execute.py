@@ -154,6 +154,18 @@ def test_a_stored_picture_has_the_same_pixels_in_fewer_bytes(alpha, mode):
     assert stored.mode == mode and np.array_equal(np.array(stored.convert("RGBA")), drawn)
 
 
+def test_a_smooth_plot_is_stored_with_a_palette_that_nobody_sees_and_a_photograph_as_it_is():
+    ramp = np.add.outer(np.arange(120), np.arange(160)).astype(np.uint8)
+    plot = np.stack([ramp, ramp // 2 * 2, 255 - ramp], 2)
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    for drawn, mode, most in ((plot, "P", 1.5), (noise, "RGB", 0)):
+        Image.fromarray(drawn).save(file := BytesIO(), "PNG")
+        stored = Image.open(BytesIO(b64decode(module._smaller(b64encode(file.getvalue()).decode()))))
+        assert stored.mode == mode
+        apart = np.array(stored.convert("RGB")).astype(float) - drawn
+        assert np.sqrt((apart**2).mean((0, 1))).max() <= most
+
+
 def test_a_widget_leaves_its_text_and_no_view_or_state(ran):
     (output,) = outputs_after(ran, "IntSlider")
     assert output.data == {"text/plain": "IntSlider(value=3)"}
