@@ -51,8 +51,8 @@ def _fit(output: Any, cell: Cell) -> Any:
 def _smaller(png: str) -> str:
     """Return the same picture in fewer bytes: without opacity where it is opaque, packed well.
 
-    With a palette where nobody sees the difference: a root mean square of at most 1.5 of 255 levels. That holds
-    for plots, not for photographs.
+    With a palette where nobody sees the difference: a root mean square of at most 1.5 of 255 levels, as plots
+    have and photographs don't.
     """
     picture = Image.open(BytesIO(b64decode(png)))
     opaque = picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255)
