@@ -54,7 +54,7 @@ def _smaller(png: str) -> str:
     With a palette where nobody sees the difference: a root mean square of at most 1.5 of 255 levels, as plots
     have and photographs don't.
     """
-    picture = Image.open(BytesIO(b64decode(png)))
+    picture: Image.Image = Image.open(BytesIO(b64decode(png)))
     opaque = picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255)
     picture = picture.convert("RGB") if opaque else picture
     if picture.mode == "RGB":
