@@ -64,6 +64,7 @@ def test_training_prediction_and_service_read_the_same_picture(kind, mode, tmp_p
     torch.testing.assert_close(predicted, trained, atol=1e-6, rtol=0)
     service = ServedModel.__new__(ServedModel)
     service.shape = tuple(trained.shape)
+    service.crop = None
     served = service.pictures(FILES[kind], "image/png", Limits())[0]
     np.testing.assert_allclose(served, trained, atol=1e-6)
 

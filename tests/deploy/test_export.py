@@ -86,7 +86,7 @@ def test_one_valid_file_is_written_that_names_its_classes_and_no_folder_of_this_
     proto = onnx.load(exported.path)
     onnx.checker.check_model(proto, full_check=True)
     about = json.loads({each.key: each.value for each in proto.metadata_props}["dl_course"])
-    assert about == {"classes": CLASSES, "shape": [1, 28, 28]}
+    assert about == {"classes": CLASSES, "shape": [1, 28, 28], "crop": None}
     assert str(Path(torch.__file__).parent).encode() not in exported.path.read_bytes()
 
 

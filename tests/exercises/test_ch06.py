@@ -437,7 +437,7 @@ def test_a_network_that_torch_export_cannot_follow_is_told_why(beside, weights):
             return super().forward(x / 255 if x.max() > 1 else x)
 
     save_file(weights, beside)
-    assert "torch.export can't follow forward" in str(check(named(Branching)))
+    assert "torch.export can't follow its forward" in str(check(named(Branching)))
 
 
 def test_outputs_recorded_for_one_seed_are_worth_nothing_for_another(beside, weights):
