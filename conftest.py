@@ -9,7 +9,10 @@ os.environ["DL_COURSE_OFFLINE"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that a test starts compiles torch anew
 os.environ["DL_COURSE_LANGUAGE"] = "en"  # whatever the system speaks
 os.environ["PYTHONHASHSEED"] = "0"  # for the kernels and processes that tests start
-os.environ["DL_COURSE_HOME"] = tempfile.mkdtemp(prefix="dl_course_test_")
+HOME = tempfile.TemporaryDirectory(
+    prefix="dl_course_test_", ignore_cleanup_errors=True
+)  # gone with this process
+os.environ["DL_COURSE_HOME"] = HOME.name
 
 CELL_S = 330  # for a cell of a notebook, which nbval ends after 300 s
 
