@@ -1001,8 +1001,8 @@ pd.DataFrame(rows, index=headings).T
 # Read the last two columns: the change against doing nothing, with a 95 % interval over the five seeds. Where an
 # interval contains 0, no effect is shown. In most rows the whole interval of the *loss* lies below 0. The *accuracy* is
 # another matter: its changes are small, and most of their intervals contain 0. (One in twenty 95 % intervals misses the
-# truth by chance, so don't build on one that barely leaves 0 out.) With other data and another network, expect another table. More pictures are the remedy that helps
-# nearly always.
+# truth by chance, so don't build on one that barely leaves 0 out.) With other data and another network, expect another
+# table. More pictures are the remedy that helps nearly always.
 #
 # And *test-time augmentation*? We average the answers to four altered copies of each picture, for a network that was
 # trained on such copies.
