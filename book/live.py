@@ -225,6 +225,7 @@ def put_all(static: Path, cache: Path) -> dict[str, str]:
     """Fill _static with all that the live figures need; return what a page says about it."""
     size = put_runtime(static / "ort")  # first, since npm may be missing
     from dl_course.widgets import ConvolutionStepper, DescentPlayground
+    from dl_course.widgets.views import script
 
     for name in ("live", "widgets"):
         (static / name).mkdir(parents=True, exist_ok=True)
@@ -233,8 +234,8 @@ def put_all(static: Path, cache: Path) -> dict[str, str]:
     put_explorer(static / "live")
     put_state(static / "live", "convolution", ConvolutionStepper(place=7))
     put_state(static / "live", "descent", DescentPlayground(steps=12))
-    for module in (ROOT / "dl_course" / "widgets").glob("*.js"):
-        shutil.copy2(module, static / "widgets" / module.name)
+    for name in ("convolution", "descent", "drawing"):
+        (static / "widgets" / f"{name}.js").write_text(script(name), "utf-8")
     return {"pad_megabytes": f"{size / 1e6:.1f}"}
 
 

@@ -67,15 +67,12 @@ class Desk:
             if self.extensions or self.times:
                 raise ValueError("extensions and times mean nothing without a deadline: give --due as well")
             return None
-        extensions = self._times(self.extensions)
+        extensions = read_times(Path(self.extensions)) if self.extensions else {}
         return LateRule(moment(self.due), self.late, self.grace, self.late_most, extensions)
 
     def handed_in(self) -> dict[str, datetime]:
         """Return when students handed in, by ``identity``, of those whose times the instructor gives."""
-        return self._times(self.times)
-
-    def _times(self, path: str) -> dict[str, datetime]:
-        return read_times(Path(path)) if path else {}
+        return read_times(Path(self.times)) if self.times else {}
 
 
 @contextmanager

@@ -123,6 +123,9 @@ class Sitting:
             raise Lost("the time for the whole notebook is used up")
         return min(most, left)
 
+    def _left_until(self, moment: float) -> float:
+        return max(self._left(moment - time.monotonic()), 0.01)
+
     def _loaded(self, exercise: Exercise, mark: Mark, turn: int) -> bool:
         """Have the worker load the answer; False where there is none that was begun."""
         if not self.worker:
@@ -158,7 +161,7 @@ class Sitting:
         """Add the outputs of each case to the list, until the exercise's time is used up."""
         assert self.worker
         for case in cases:
-            seconds = max(self._left(until - time.monotonic()), 0.01)
+            seconds = self._left_until(until)
             reply = self.worker.ask("probe", seconds, name=exercise.name, case=sent(case))
             outputs.append(reply.get("outputs", {}))
             if outputs[-1].get("raised") == "TimeUp":
@@ -179,7 +182,7 @@ class Sitting:
         for place, (case, out) in enumerate(zip(cases, list(outputs), strict=False)):
             if "raised" not in out:
                 outputs[place] = {}  # what the first half put out proves nothing
-                seconds = max(self._left(until - time.monotonic()), 0.01)
+                seconds = self._left_until(until)
                 reply = self.worker.ask("probe", seconds, name=name, case=case["_apart"], given=out)
                 outputs[place] = reply.get("outputs", {})
         self._end()

@@ -10,7 +10,6 @@ Classroom  Jane Doe - 04_training.ipynb
 from __future__ import annotations
 
 import lzma
-import os
 import re
 import shutil
 import zipfile
@@ -23,6 +22,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dl_course.files import atomic
 from dl_course.grading.names import printable
 from dl_course.grading.results import csv_text, quoted
 from dl_course.grading.submissions import MOST_BYTES
@@ -223,11 +223,9 @@ def marks_for(
 
 def feedback_zip(path: Path, platform: str, pages: Mapping[str, Path], known: Mapping[str, HandedIn]) -> None:
     """Pack the students' pages, by student, in the form in which the platform gives them back to each."""
-    unfinished = path.with_name(f"{path.name}.part")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
+    with atomic(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
         for student, page in pages.items():
             packed.write(page, _feedback_name(platform, student, known.get(student)))
-    os.replace(unfinished, path)
 
 
 def _feedback_name(platform: str, student: str, who: HandedIn | None) -> str:

@@ -79,10 +79,8 @@ function fill(table, numbers, look = () => "") {
 function render({ model, el }) {
   el.classList.add("conv-stepper");
   el.dataset.lmSuppressShortcuts = ""; // or JupyterLab takes the arrow keys
-  const known = model.get("words") ?? {}; // the reader's language, by the English; without a kernel none
-  const say = (text, ...values) => (known[text] ?? text).replace(/\{(\d)\}/g, (_, place) => values[place]);
-  el.innerHTML = PAGE.replace(/(>|(?:aria-label|alt)=.)(\s*)([^<>"]+?)(?=\s*[<"])/g,
-    (_, before, blank, text) => before + blank + say(text));
+  const [page, say] = inReadersLanguage(model, PAGE);
+  el.innerHTML = page;
   const find = name => el.querySelector(`.${name}`);
   const get = name => model.get(name) ?? DEFAULTS[name];
   const state = () => Object.fromEntries(Object.keys(DEFAULTS).map(name => [name, get(name)]));

@@ -1,6 +1,5 @@
 """The convolution stepper: a kernel slides over a small picture, and every product and sum can be read."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 from traitlets import Float, Int, List
 
 from dl_course import plots
-from dl_course.widgets.views import Drawing, Faced
+from dl_course.widgets.views import Drawing, Faced, script
 
 
 class ConvolutionStepper(Faced):
@@ -20,7 +19,7 @@ class ConvolutionStepper(Faced):
     place: where the window stands, counted row by row. Raises ValueError where the kernel has no place.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = script("convolution")
     picture = List(List(Float())).tag(sync=True)
     kernel = List(List(Float())).tag(sync=True)
     stride = Int(1, min=1).tag(sync=True)

@@ -1,7 +1,6 @@
 """The descent playground: an optimizer walks down a surface; rate, method and noise are yours."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 from traitlets import Enum, Float, Int, List
 
 from dl_course.plots.style import COLORS
-from dl_course.widgets.views import Drawing, Faced
+from dl_course.widgets.views import Drawing, Faced, script
 
 SURFACES: dict[str, Callable[[Any, Any], Any]] = {
     "bowl": lambda x, y: (x**2 + 2 * y**2) / 2,
@@ -32,7 +31,7 @@ class DescentPlayground(Faced):
     each gradient, drawn in the page by seed · start: (x, y) · steps: taken so far. TraitError for others.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = script("descent")
     surface = Enum(list(SURFACES), "ravine").tag(sync=True)
     method = Enum(list(METHODS), "sgd").tag(sync=True)
     rate = Float(0.1, min=0).tag(sync=True)

@@ -32,10 +32,8 @@ const NOTHING = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAA
 
 function render({ model, el }) {
   el.classList.add("drawing-pad");
-  const known = model.get("words") ?? {}; // the reader's language, by the English; without a kernel none
-  const say = (text, ...values) => (known[text] ?? text).replace(/\{(\d)\}/g, (_, place) => values[place]);
-  el.innerHTML = PAGE.replace(/(>|(?:aria-label|alt)=.)(\s*)([^<>"]+?)(?=\s*[<"])/g,
-    (_, before, blank, text) => before + blank + say(text));
+  const [page, say] = inReadersLanguage(model, PAGE);
+  el.innerHTML = page;
   const [canvas, status, layer] = ["canvas", ".status", ".layer"].map(name => el.querySelector(name));
   const pen = canvas.getContext("2d", { alpha: false }); // black, as MNIST is
   Object.assign(pen, { lineWidth: 24, lineCap: "round", lineJoin: "round", strokeStyle: "#fff" });

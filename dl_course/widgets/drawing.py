@@ -6,7 +6,6 @@ from base64 import b64decode
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,7 +23,7 @@ from dl_course.explain import gradcam, overlay
 from dl_course.hooks import capture
 from dl_course.plots.style import COLORS, scale
 from dl_course.registry import nearest
-from dl_course.widgets.views import Drawing, Faced, data_url
+from dl_course.widgets.views import Drawing, Faced, data_url, script
 
 SIDE = 28  # of a picture
 BOX = 20  # the longer side of a digit
@@ -104,7 +103,7 @@ class DrawingPad(Faced):
     ``reading``: of the drawing, or None. What is drawn while the kernel is busy is read after it, once.
     """
 
-    _esm = Path(__file__).with_suffix(".js")
+    _esm = script("drawing")
     classes = List(Unicode()).tag(sync=True)
     layers = List(Unicode()).tag(sync=True)
     layer = Unicode().tag(sync=True)

@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -39,6 +40,12 @@ class Drawing(Figure):
         picture = fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # a third less to pack
         picture.save(file, "PNG", compress_level=1, compress_type=3)  # zlib's Z_RLE: quicker, and smaller
         return file.getvalue()
+
+
+def script(name: str) -> str:
+    """Return a widget's script as a page loads it: one module, with what all of them share before its own."""
+    folder = Path(__file__).parent
+    return "".join((folder / f"{each}.js").read_text(encoding="utf-8") for each in ("said", name))
 
 
 class Faced(anywidget.AnyWidget):

@@ -2,17 +2,16 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-import dl_course.widgets
 from dl_course.language import words_in
 from dl_course.widgets import ConvolutionStepper, DescentPlayground
 from dl_course.widgets.descent import METHODS, SURFACES
+from dl_course.widgets.views import script
 from tests.browser.conftest import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.e2e
@@ -53,10 +52,10 @@ def shown(page):
 
     def show(name, **state):
         html = PAGE.replace("NAME", name).replace("STATE", json.dumps(state))
-        script = (Path(dl_course.widgets.__file__).parent / f"{name}.js").read_text("utf-8")
+        code = script(name)
         page.unroute_all()
         page.route(SITE, lambda route: route.fulfill(body=html, content_type="text/html"))
-        page.route(f"{SITE}*.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
+        page.route(f"{SITE}*.js", lambda route: route.fulfill(body=code, content_type="text/javascript"))
         page.goto(SITE)
         page.locator(".status").wait_for()
         return page
@@ -164,8 +163,8 @@ def test_a_widget_in_chinese_says_nothing_in_english_and_calls_things_by_the_sam
     shown, monkeypatch, name
 ):
     monkeypatch.setenv("DL_COURSE_LANGUAGE", "zh_CN")
-    script = (Path(dl_course.widgets.__file__).parent / f"{name}.js").read_text("utf-8")
-    page = shown(name, words=words_in(script), **STATES[name])
+    code = script(name)
+    page = shown(name, words=words_in(code), **STATES[name])
     labels = "all => all.map(each => each.getAttribute('aria-label') ?? each.getAttribute('alt'))"
     said = page.locator("[aria-label], [alt]").evaluate_all(labels)
     said += page.locator("#here").evaluate("here => here.innerText").split()

@@ -142,9 +142,9 @@ def other_order_of_classes(e: Evidence) -> Found:
     if not x.isfinite().all():
         raise Skip
     fold = torch.cat([torch.arange(len(y)) % FOLDS, torch.full_like(other, FOLDS)])
+    truth = torch.cat([y, other])
     for features in (_pixels, _filters, _anywhere):
-        guess = _guesses(features(x), torch.cat([y, other]), fold)
-        right = (guess == torch.cat([y, other])).double()
+        right = (_guesses(features(x), truth, fold) == truth).double()
         usual = sum(right[: len(y)][y == c].mean() * (other == c).sum() for c in y.unique())
         met = right[len(y) :].sum().item()
         if float(usual) > len(other) / len(y.unique()) + 4 * sqrt(len(other) / 4):

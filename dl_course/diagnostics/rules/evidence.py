@@ -285,6 +285,7 @@ class Evidence:
         peaks = [group["lr"] for group in optimizer.param_groups]
         losses = list[float]()
         start = thread_time()
+        patience = 1.5 * PATIENCE if count > STEPS else PATIENCE
         warm = STEPS // 2 if self.given["scheduler"] is not None else 1
         before = self._loss(model)
         was = [p.detach().clone() for p in model.parameters()]
@@ -293,9 +294,7 @@ class Evidence:
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * min(1.0, (step + 1) / warm)
             losses.append(stepped(model, batch, loss_fn, optimizer))
-            if not math.isfinite(losses[-1]) or thread_time() - start > PATIENCE * (
-                1.5 if count > STEPS else 1
-            ):
+            if not math.isfinite(losses[-1]) or thread_time() - start > patience:
                 break
         size = math.hypot(*(w.norm().item() for w in was))
         return losses, before, self._loss(model), distance(model.parameters(), was) / size

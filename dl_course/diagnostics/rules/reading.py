@@ -49,7 +49,7 @@ def few_of_many(e: Evidence) -> Found:
     """
     store: Any = getattr(e.train_loader, "dataset", None)
     x = next(tensors_in(joined(e.train, SAMPLES))).flatten(1).double()
-    sums = (x @ torch.linspace(1, 2, x.shape[1]).double()).unique()
+    sums = _weighed(x).unique()
     if (
         len(x) < max(100, 10 * len(sums))
         or not hasattr(store, "__getitem__")
@@ -60,9 +60,14 @@ def few_of_many(e: Evidence) -> Found:
         next(tensors_in(default_convert(store[i]))).flatten().double()
         for i in torch.linspace(0, len(store) - 1, 32).long().tolist()
     ]
-    met = sum(bool((row @ torch.linspace(1, 2, len(row)).double() - sums).abs().min() < 1e-6) for row in rows)
+    met = sum(bool((_weighed(row) - sums).abs().min() < 1e-6) for row in rows)
     text = f"{len(x)} inputs that were drawn are {len(sums)}, again and again"
     return met < 8 and f"{text}; of 32 in the data set {met} are among them"
+
+
+def _weighed(x: Tensor) -> Tensor:
+    """Return a number for each input (…, values), by which they are told apart."""
+    return x @ torch.linspace(1, 2, x.shape[-1]).double()
 
 
 @rule("workers-alike", "error")
