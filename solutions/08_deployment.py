@@ -194,8 +194,8 @@ except ValueError as error:
 # ## 4. How long does an answer take?
 #
 # That takes two numbers, not one. **Latency** is how long one request waits. **Throughput** is how many pictures are read
-# per second. Batches raise throughput, and latency with it. We measure both for PyTorch and for ONNX Runtime, on one
-# thread each. They take turns, and of twenty calls we keep the fastest: other work on the machine can only add time.
+# per second. Batches raise latency and, up to some size, throughput. We measure both for PyTorch and for ONNX Runtime, on
+# one thread each. They take turns, and of twenty calls we keep the fastest: other work on the machine can only add time.
 
 # %% tags=["nbval-ignore-output"] alt="Two panels against the batch size, both axes logarithmic: milliseconds per batch, and pictures per second, for PyTorch and for ONNX Runtime"
 from dl_course.deploy import load_onnx
@@ -215,8 +215,9 @@ for ax in axes:
     ax.set(xlabel="pictures in a batch", xticks=sizes, xticklabels=sizes)
 
 # %% [markdown]
-# Much of what a batch of one costs is overhead of the call itself. In a larger batch, the pictures share that cost. A
-# service mostly gets single pictures, so its users feel the left end of the left panel.
+# Much of what a batch of one costs is overhead of the call itself. In a larger batch, the pictures share that cost. At
+# some size little is left to share, and throughput stops rising; it may even fall. A service mostly gets single pictures,
+# so its users feel the left end of the left panel.
 #
 # A program that reads a million pictures overnight works in batches instead. Memory is limited, so there is a largest
 # batch, and the last one is rarely full.
