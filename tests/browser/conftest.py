@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # so that every cell is in the page
     "docmanager-extension/plugin": {"autosave": False},
@@ -47,7 +48,20 @@ class Lab:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, self.folder / f"{chapter}.ipynb")
-        return f"{self.address}/doc/tree/{chapter}.ipynb?token={self.token}&reset"
+        return self._opening(f"{chapter}.ipynb")
+
+    def holding(self, cells: dict[str, str]) -> str:
+        """Put cells, sources by id, into a notebook and return the address that opens it.
+
+        It is the same file each time, as one file has one kernel, and a kernel pays for importing torch.
+        """
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL})
+        notebook.cells = [nbformat.v4.new_code_cell(source, id=name) for name, source in cells.items()]
+        nbformat.write(notebook, self.folder / "tried.ipynb")
+        return self._opening("tried.ipynb")
+
+    def _opening(self, file: str) -> str:
+        return f"{self.address}/doc/tree/{file}?token={self.token}&reset"
 
 
 @pytest.fixture(scope="session")
@@ -100,15 +114,24 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     raise TimeoutError(log.read_text())
 
 
-@pytest.fixture
-def page() -> Iterator[Any]:
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    """One Chromium for the room: it starts once, and keeps JupyterLab's scripts compiled."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (apt install chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        program = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         try:
-            yield browser.new_page(viewport={"width": 1280, "height": 900})
+            yield program.new_context(viewport={"width": 1280, "height": 900})
         finally:
-            browser.close()
+            program.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab of one's own."""
+    tab = browser.new_page()
+    yield tab
+    tab.close()

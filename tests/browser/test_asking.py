@@ -1,6 +1,5 @@
 """Questions in a real JupyterLab, answered by keyboard alone."""
 
-import nbformat
 import pytest
 
 from dl_course.exercises.questions import find_question
@@ -12,11 +11,7 @@ pytestmark = pytest.mark.e2e
 def test_questions_are_answered_by_keyboard_in_jupyterlab(lab, page):
     choices = find_question("02-all-zeros").options
     sources = ["from dl_course import ask\n\nask('02-all-zeros')", "ask('02-weight-gradient')"]
-    cells = [nbformat.v4.new_code_cell(source, id=f"ask-{i}") for i, source in enumerate(sources)]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, lab.folder / "asking.ipynb")
-    opened(page, f"{lab.address}/doc/tree/asking.ipynb?token={lab.token}&reset")
+    opened(page, lab.holding({f"ask-{i}": source for i, source in enumerate(sources)}))
     run_cells(page, "ask-0", "ask-1")
 
     page.locator(".ask-entries button", has_text="c").first.wait_for(timeout=60_000)

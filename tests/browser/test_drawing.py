@@ -4,7 +4,6 @@ import re
 from base64 import b64decode
 from io import BytesIO
 
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,7 +23,6 @@ pad""",
     "busy": "import time\nbefore = pad.stroke\ntime.sleep(4)",
     "asked": "print('asked', pad.stroke - before, 'times')",
 }
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 STROKES = {  # as shares of the canvas
     "1": [(0.45, 0.25), (0.55, 0.15), (0.53, 0.85)],
     "0": [(0.5, 0.15), (0.36, 0.22), (0.3, 0.45), (0.33, 0.7), (0.45, 0.85), (0.6, 0.82), (0.7, 0.6),
@@ -35,10 +33,7 @@ STROKES = {  # as shares of the canvas
 
 @pytest.fixture
 def pad(lab, page):
-    cells = [nbformat.v4.new_code_cell(source, id=name) for name, source in CELLS.items()]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
-    nbformat.write(notebook, lab.folder / "pad.ipynb")
-    opened(page, f"{lab.address}/doc/tree/pad.ipynb?token={lab.token}&reset")
+    opened(page, lab.holding(CELLS))
     run_cells(page, "pad")
     says(page, "Draw a digit")
     return page.locator(".drawing-pad")

@@ -3,7 +3,6 @@
 from base64 import b64decode
 from io import BytesIO
 
-import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -37,10 +36,7 @@ def press(page, selector, *keys):
 
 
 def test_a_picture_a_layer_and_a_view_are_chosen_by_keyboard_in_jupyterlab(lab, page):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL, id="explorer")])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, lab.folder / "explorer.ipynb")
-    opened(page, f"{lab.address}/doc/tree/explorer.ipynb?token={lab.token}&reset")
+    opened(page, lab.holding({"explorer": CELL}))
     run_cells(page, "explorer")
     page.locator(".explorer-status", has_text="stem, picture 0").wait_for(timeout=60_000)
 

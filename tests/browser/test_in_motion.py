@@ -12,7 +12,6 @@ from dl_course.language import words_in
 from dl_course.widgets import ConvolutionStepper, DescentPlayground
 from dl_course.widgets.descent import METHODS, SURFACES
 from dl_course.widgets.views import script
-from tests.browser.conftest import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.e2e
 
@@ -31,23 +30,11 @@ window.leave = widget.render({ model: window.model, el: document.getElementById(
 </script>"""
 
 
-@pytest.fixture(scope="module")
-def page():
-    """One browser for all of these: starting it takes longer than the tests."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield browser.new_page(viewport={"width": 1100, "height": 800})
-        browser.close()
-
-
 @pytest.fixture
 def shown(page):
     """Return a function that opens one of the modules in a state; an error in the page fails the test."""
     errors = []
+    page.set_viewport_size({"width": 1100, "height": 800})
     page.on("pageerror", lambda error: errors.append(str(error)))
 
     def show(name, **state):
