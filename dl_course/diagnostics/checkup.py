@@ -51,7 +51,8 @@ def checkup(
 def _measured(evidence: Evidence) -> dict[str, Any]:
     """Return what the rules have measured already, by the panel that draws it; nothing is run for it."""
     made = vars(evidence)
-    found = {"gradients": made.get("flow"), "layers": made.get("spreads"), "labels": made.get("labels")}
+    layers, _ = made.get("passed", (None, None))
+    found = {"gradients": made.get("flow"), "layers": layers, "labels": made.get("labels")}
     if evidence.trial.cache_info().currsize:
         found["trial"] = evidence.trial(1.0)[0]
     return {name: each for name, each in found.items() if each is not None and len(each)}

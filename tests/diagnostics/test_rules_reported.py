@@ -610,6 +610,21 @@ def test_a_loss_that_comes_down_still_when_time_is_over_gets_no_verdict(late, sk
         assert trial.too_high(case)
 
 
+@pytest.mark.parametrize("lower, ill", [(1.1, False), (0.2, True)])
+def test_a_peak_on_the_way_to_the_lower_end_is_no_sign_of_a_high_rate(lower, ill):
+    peak = [2.0, *[8.0] * 5, *[1.0] * 34]
+    trial_of = lambda rate: (peak, 2.0, 0.5, 0.5) if rate == 1 else ([1.0, lower], 2.0, lower, 0.1)  # noqa: E731
+    assert bool(trial.too_high(SimpleNamespace(trial=trial_of, alike=1.0))) == ill
+
+
+def test_a_network_too_slow_for_ten_steps_is_given_none():
+    case = evidence(mlp())
+    assert case.outputs is not None and case.seconds > 0
+    case.seconds = 1.0
+    with pytest.raises(Skip, match="more steps"):
+        trial.cannot_overfit(case)
+
+
 def test_a_loss_below_zero_that_falls_is_no_sign_of_a_high_rate():
     runs = SimpleNamespace(trial=lambda rate: ([-1.0] * 20 + [-1.5] * 20, -1.0, -1.5, 0.1), alike=-1.0)
     assert trial.too_high(runs) is None
@@ -700,6 +715,24 @@ def test_a_gradient_made_up_on_purpose_is_no_mismatch(gate, ill):
     torch.manual_seed(0)
     with contextlib.suppress(Skip):
         assert bool(loss.gradient_mismatch(evidence(Gated()))) == ill
+
+
+class Edged(nn.Module):
+    """A network with a ReLU whose edge stands ``far`` along the way that slopes are measured on."""
+
+    def __init__(self, far):
+        super().__init__()
+        self.scale, self.net, self.far = nn.Parameter(torch.ones(())), mlp(), far
+        self.pace = torch.randn((), generator=torch.Generator().manual_seed(0))  # the scale's, it comes first
+
+    def forward(self, x):
+        return self.net(x) * (1 + 20 * ((self.scale - 1) / self.pace - self.far).relu())
+
+
+@pytest.mark.parametrize("edge", [1.0003e-3, 1.003e-3, 1.012e-3, 1.03e-3, 1.1e-3])
+def test_an_edge_near_where_slopes_are_measured_is_no_mismatch(edge):
+    case = evidence(Edged(edge))
+    assert loss.gradient_mismatch(case) is None
 
 
 def test_words_need_not_all_be_learnt_by_heart_but_some():

@@ -7,34 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
-from dl_course.diagnostics.rules.evidence import WEIGHTED, Evidence, related
+from dl_course.diagnostics.rules.evidence import WEIGHTED, Dropouts, Evidence, related
 from dl_course.diagnostics.rules.finding import Found, Skip, rule
 from dl_course.diagnostics.rules.practice import MODAL
-from dl_course.hooks import mapped, preserved, tensors_in
+from dl_course.hooks import mapped, tensors_in
 from dl_course.kept import SOURCES, kept
 from dl_course.runtime import preserved_rng
 
 FEW = 16  # samples of a probe
 MOVED = 1e-4  # of outputs, in proportion: rounding makes 1e-7 of them
-DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
-
-
-class Dropouts(TorchFunctionMode):
-    """Notes the shares that functions of dropout drop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shares = [0.0]
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in DROPOUTS:
-            places = dict(zip(("p", "training"), args[1:3], strict=False))
-            given = {"p": 0.5, "training": True} | places | (kwargs or {})
-            self.shares.append(given["p"] * bool(given["training"]))
-        return func(*args, **(kwargs or {}))
 
 
 class Asker:
@@ -211,9 +193,7 @@ def strong_dropout(e: Evidence) -> Found:
     shares = dict[str, Any]()
     for name, module in model.named_modules():
         shares[name] = module.p if isinstance(module, MODAL[1]) else getattr(module, "dropout", 0.0)
-    with preserved(model), torch.no_grad(), Dropouts() as dropping:
-        model(*mapped(torch.clone, e.batch[0]))
-    shares["F.dropout"] = max(dropping.shares)
+    shares["F.dropout"] = max(e.dropped)
     strong = [name for name, share in shares.items() if isinstance(share, float) and share >= 0.8]
     return bool(strong) and (strong[0], f"{shares[strong[0]]:.0%} are dropped; limit 80 %")
 

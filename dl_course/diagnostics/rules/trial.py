@@ -31,9 +31,9 @@ LONG = 300  # steps of a trial whose loss rises first
 def too_high(e: Evidence) -> Found:
     """The loss falls by a tenth, does not jump to 3 times its start, or what one answer for all costs, and
     weights move by less than half their size a step (1e-3 is usual); or no lower rate makes it fall, and has
-    it a quarter lower in the end, or all along. A network that has learnt may lose that for some steps, down
-    to one answer for all and a tenth. Where the loss has risen and comes down again, 300 steps are judged by
-    their end alone.
+    it a quarter lower in the end, or all along; where it fell, lower in the end in any case. A network that
+    has learnt may lose that for some steps, down to one answer for all and a tenth. Where the loss has risen
+    and comes down again, 300 steps are judged by their end alone.
 
     Divide the learning rate by 10, twice if need be; or look for it: find_learning_rate.
     """
@@ -51,7 +51,8 @@ def too_high(e: Evidence) -> Found:
     text = f"in {len(losses)} steps from {before:.3g} to {after:.3g}, weights moved {moved:.2g} of their size"
     for rate in (0.1, 0.01, 1e-4):
         run = e.trial(rate)
-        if run[2] < before and not (mean(run[0]) > 0.75 * mean(losses) and run[2] > 0.75 * after):
+        limit = min(before, after) if fine else before
+        if run[2] < limit and not (mean(run[0]) > 0.75 * mean(losses) and run[2] > 0.75 * after):
             return f"{text}, at most {max(losses):.3g}; a lower rate leads to {run[2]:.3g}"
     return None
 
@@ -102,6 +103,8 @@ def cannot_overfit(e: Evidence) -> Found:
     batch = joined([e.batch], 16)
     count = len(next(tensors_in(batch)))
     outputs = mapped(lambda t: t.detach()[:count], e.outputs)
+    if 10 * e.seconds * count > SECONDS:
+        raise Skip("needs more steps than there is time for")
     loss_fn = e.copies()[2]
     best = inf
     late = False
