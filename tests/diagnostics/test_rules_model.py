@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import VisionTransformer, mobilenet_v2, resnet18
 
 from dl_course.diagnostics.rules import loss, model, optimizer, trial
-from dl_course.diagnostics.rules.evidence import Evidence, mean_answer
+from dl_course.diagnostics.rules.evidence import Evidence, mean_answer, spread
 from dl_course.diagnostics.rules.finding import Skip
 
 pytestmark = pytest.mark.timeout(180)  # it trains: more than a test has otherwise
@@ -97,6 +97,13 @@ def test_units_with_the_same_weights_are_found_and_a_head_of_zeros_is_fine():
     nn.init.zeros_(head[2].weight)
     assert model.bad_initialisation(evidence(alike)).where == "0"
     assert model.bad_initialisation(evidence(head)) is None
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (50, 4, 5, 5), (7,), (3, 1)])
+def test_the_spread_of_samples_is_the_root_mean_square_of_their_stds(shape):
+    x = 3 + torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    assert spread(x) == pytest.approx(x.std(0).square().mean().sqrt().item(), rel=1e-5)
+    assert spread(x[:1]) == spread(torch.full((50, 3), 0.1)) == 0  # one sample; all alike, not even rounded
 
 
 @pytest.mark.parametrize("gain, ill", [(1e-3, True), (0.5, False), (1, False), (2**0.5, False), (5, True)])

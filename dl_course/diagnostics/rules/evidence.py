@@ -332,7 +332,7 @@ class Evidence:
             return self.loss_of(model(*mapped(torch.clone, self.batch[0])))
 
 
-def stepped(model: nn.Module, batch: Any, loss_fn: Any, optimizer: Any, seen: Any = lambda t: t) -> float:
+def stepped(model: Any, batch: Any, loss_fn: Any, optimizer: Any, seen: Any = lambda t: t) -> float:
     """Make one step, and return the loss before it; the loss sees ``seen`` of each output."""
     optimizer.zero_grad()
     inputs, labels = mapped(torch.clone, batch)

@@ -146,10 +146,14 @@ def _attempt(e: Evidence, batch: Any, rate: float, common: bool, goal: float) ->
     adam = torch.optim.Adam(learning, rate)
     losses = list[float]()
     start = thread_time()
+
+    def whole(*inputs: Any) -> Any:
+        with _NoDropout():
+            return model(*inputs)
+
     while thread_time() - start < SECONDS:
         left_out = 0.0 if common else 1 - LITTLE * (len(losses) >= ALONE)
-        with _NoDropout():
-            losses.append(stepped(model, batch, loss_fn, adam, partial(_apart, left_out=left_out)))
+        losses.append(stepped(whole, batch, loss_fn, adam, partial(_apart, left_out=left_out)))
         if len(losses) == 3 and thread_time() - start > 0.3 * SECONDS:  # 10 steps at most: no verdict
             return losses, True
         half = len(losses) // 2
