@@ -218,7 +218,7 @@ _ = plots.image_grid(pictures[[4] * 4], depths, ax, columns=4, heat=heat)
 # | method | its question |
 # | --- | --- |
 # | saliency | which pixels would change the score fastest if they changed a little? |
-# | SmoothGrad | the same, averaged over twenty noisy copies of the picture |
+# | SmoothGrad | the same, averaged over ten noisy copies of the picture |
 # | guided backpropagation | which pixels excite the neurons that excite the score? |
 # | integrated gradients | what does each pixel add on the way from a uniform picture to this one? |
 # | occlusion | how far does the score fall if a square of the picture is covered? |
@@ -233,7 +233,7 @@ from dl_course.explain import edges, guided_backprop, integrated_gradients, occl
 from dl_course.explain import saliency, smoothgrad
 
 methods = {"Grad-CAM": partial(gradcam, layer="stage3"), "occlusion": occlusion}
-methods |= {"saliency": saliency, "SmoothGrad": smoothgrad}
+methods |= {"saliency": saliency, "SmoothGrad": partial(smoothgrad, samples=10)}
 methods |= {"integrated gradients": integrated_gradients}
 methods |= {"guided backprop": guided_backprop, "edge detector": edges}
 heat = torch.stack([method(model, inputs[:2]).cpu() for method in methods.values()], dim=1)
@@ -328,7 +328,8 @@ ask("05b-how-many-pictures")
 from dl_course.explain import removal_areas
 
 chance = torch.rand(heat.shape, generator=torch.Generator().manual_seed(0))
-areas = [removal_areas(model, inputs[:500], order, steps=8)[0] for order in (heat, chance)]
+how = {"steps": 8, "tests": ["deletion"]}
+areas = [removal_areas(model, inputs[:500], order, **how)[0] for order in (heat, chance)]
 gain = areas[1] - areas[0]  # (500,): one difference a picture
 counts = torch.tensor([20, 50, 100, 200, 350, 500])
 mean = torch.stack([gain[:n].mean() for n in counts])
@@ -521,7 +522,8 @@ pd.DataFrame({"ImageNet class": kinds, "probability": sure.numpy().round(3)})
 # %% alt="The face of a cat, and three maps over it: Grad-CAM covers cheek and muzzle, strongest below the left eye; occlusion marks a few squares on the cheek; SmoothGrad fine dots on the nose" tags=["nbval-ignore-output"]
 last = [name for name, part in lite.named_modules() if isinstance(part, nn.Conv2d)][-1]
 views = {"Grad-CAM": partial(gradcam, layer=last)}
-views |= {"occlusion": partial(occlusion, strides=(3, 28, 28)), "SmoothGrad": smoothgrad}
+views |= {"occlusion": partial(occlusion, strides=(3, 28, 28))}
+views |= {"SmoothGrad": methods["SmoothGrad"]}
 heat = torch.cat([method(lite, cat) for method in views.values()]).cpu()
 heat = torch.cat([torch.zeros(1, 224, 224), heat])  # none on the photograph itself
 parts = lite.preparation

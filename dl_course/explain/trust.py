@@ -1,7 +1,7 @@
 """May I believe the map? Tests that it can fail, each beside what guessing would reach."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,25 +69,35 @@ def deletion_insertion(
 
 
 def removal_areas(
-    model: nn.Module, images: Tensor, maps: Tensor, target: Target = None, *, steps: int = 16
-) -> Tensor:
-    """Return the areas of deletion and of insertion, (2, N): those of `deletion_insertion`, for each picture.
+    model: nn.Module, images: Tensor, maps: Tensor, target: Target = None, *, steps: int = 16,
+    tests: Sequence[str] = ("deletion", "insertion"),
+) -> Tensor:  # fmt: skip
+    """Return the areas of the tests, (2, N): those of `deletion_insertion`, for each picture.
 
     Differences between two maps of the same pictures are paired, so that their mean has a narrower interval.
+    tests: name one alone, and the areas are (1, N), in half the time. KeyError for another name.
     """
     height, width = maps.shape[1:]
     with at_rest(model, images) as images, torch.no_grad():
-        chosen = classes(target, scores_of(model(images), len(images)))[:, None]
+        whole = _scores(model, images)
+        chosen = classes(target, whole)[:, None]
         blurred = gaussian_blur(images, min(height, width) // 16 * 2 + 1, min(height, width) / 32)
         rank = maps.to(images.device).flatten(1).argsort(descending=True).argsort().view(maps.shape)
-        taken = [rank[:, None] < step / steps * height * width for step in range(steps + 1)]
-        changes = ((torch.zeros_like(images), images), (images, blurred))
-        mixed = (new.where(share, old) for new, old in changes for share in taken)
-        scores = torch.stack(  # (2·17, N, classes); in parts, which a cache holds: a third less time
-            [torch.cat([scores_of(model(part), len(part)) for part in x.split(50)]) for x in mixed]
+        taken = [rank[:, None] < step / steps * height * width for step in range(1, steps)]
+        ends = {"deletion": (images, torch.zeros_like(images[:1])), "insertion": (blurred, images)}
+        mixed = (
+            x for old, new in map(ends.__getitem__, tests)
+            for x in (old, *(new.where(share, old) for share in taken), new)
+        )  # fmt: skip
+        scores = torch.stack(  # (tests · (steps + 1), N, classes); an end that all share is scored once
+            [whole if x is images else _scores(model, x).expand_as(whole) for x in mixed]
         ).softmax(2)
-    curves = scores.gather(2, chosen.expand(len(scores), -1, -1)).view(2, steps + 1, -1)
+    curves = scores.gather(2, chosen.expand(len(scores), -1, -1)).view(len(tests), steps + 1, -1)
     return torch.trapezoid(curves.cpu(), dx=1 / steps, dim=1)
+
+
+def _scores(model: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([scores_of(model(part), len(part)) for part in x.split(50)])  # parts that a cache holds
 
 
 def randomization_test(
@@ -109,13 +119,14 @@ def randomization_test(
     dice = torch.Generator().manual_seed(seed)
     with at_rest(model, images) as images, torch.no_grad():
         target = classes(target, scores_of(model(images), len(images)))
-        first = method(model, images, target=target, normalize=False)
+        first = _ranks(method(model, images, target=target, normalize=False))
         found = np.zeros((shuffles, len(names)))
         for run in found:
             forgetful = copy.deepcopy(model)
             for place, name in enumerate(names):
                 _shuffle(forgetful.get_submodule(name), dice)
-                run[place] = _alike(first, method(forgetful, images, target=target, normalize=False))
+                maps = method(forgetful, images, target=target, normalize=False)
+                run[place] = _alike(first, _ranks(maps))
     rows = {name: mean_interval(values) for name, values in zip(names, found.T, strict=True)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["spearman", "low", "high"])
 
@@ -135,9 +146,11 @@ def _shuffle(module: nn.Module, dice: torch.Generator) -> None:
         parameter.copy_(parameter.flatten()[order].view_as(parameter))
 
 
-def _alike(before: Tensor, after: Tensor) -> float:
-    a, b = (rankdata(maps.flatten(1).cpu().numpy(), axis=1) for maps in (before, after))
-    a -= a.mean(1, keepdims=True)  # of level maps nothing is left: their correlation is then 0
-    b -= b.mean(1, keepdims=True)
+def _ranks(maps: Tensor) -> np.ndarray:
+    ranks = rankdata(maps.flatten(1).cpu().numpy(), axis=1)
+    return ranks - ranks.mean(1, keepdims=True)  # of level maps nothing is left: their correlation is then 0
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> float:
     lengths = np.sqrt((a * a).sum(1) * (b * b).sum(1))  # this way, maps that stay the same give exactly 1
     return float(((a * b).sum(1) / lengths.clip(min=1e-12)).mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,16 @@ Prepare = Callable[[Tensor], Tensor] | None
 
 def features(
     model: nn.Module, loader: Batches, layer: str | Sequence[str], prepare: Prepare = None,
-    folder: str | Path | None = None,
+    folder: str | Path | None = None, *, progress: bool = True,
 ) -> tuple[Any, Tensor]:  # fmt: skip
     """Return what a layer gives in eval mode for each picture, (N, C) float32, and the labels (N,) beside it.
 
     loader: batches (pictures, labels) · layer: a name from ``model.named_modules()``, or several, which give
     a dict; maps (N, C, H, W) are averaged over their positions, tokens (N, T, C) over T · prepare: done to
-    every batch, such as ``model.preparation`` · folder: where batches are kept, else data_root()/features.
-    A batch's file is named for its content, the weights and the layer: after a stop, or with more pictures,
-    only what is missing is computed. Raises ValueError for an unknown layer, or an output of another shape.
+    every batch, such as ``model.preparation`` · folder: where batches are kept, else data_root()/features ·
+    progress: whether to show a bar.
+    A batch's file is named for its content, the weights and the layer: after a stop, or with more pictures or
+    layers, only what is missing is computed. Raises ValueError for an unknown layer, or another shape.
     """
     names = [layer] if isinstance(layer, str) else list(layer)
     for name in names:
@@ -42,11 +44,11 @@ def features(
     parts = []
     labels = []
     with evaluating(model), torch.no_grad():
-        for pictures, answers in tqdm(loader, desc="features", leave=False):
+        for pictures, answers in tqdm(loader, desc="features", leave=False, disable=not progress):
             inputs = pictures if prepare is None else prepare(pictures)
             shape = f"{tuple(inputs.shape)} {inputs.dtype}"
-            key = _digest([network, _bytes(inputs), *(text.encode() for text in (shape, *names))])
-            parts.append(_kept(where / f"{key.hex()}.safetensors", model, inputs, names))
+            content = [network, _bytes(inputs), shape.encode()]
+            parts.append(_kept(where, _digest(content), model, inputs, names))
             labels.append(torch.as_tensor(answers))
     if not parts:
         raise ValueError("the loader gave no pictures")
@@ -54,15 +56,21 @@ def features(
     return joined[layer] if isinstance(layer, str) else joined, torch.cat(labels)
 
 
-def _kept(path: Path, model: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (FileNotFoundError, SafetensorError):  # not there, or damaged
-        found = averaged_outputs(model, inputs, names)
-    if is_writable(path.parent):
-        with atomic(path) as part:
-            save_file(found, part)
-    return found
+def _kept(
+    folder: Path, content: bytes, model: nn.Module, inputs: Tensor, names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return what is kept of each layer, in a file of its own, and compute the rest in one pass."""
+    paths = {name: folder / f"{_digest([content, name.encode()]).hex()}.safetensors" for name in names}
+    found = {}
+    for path in paths.values():
+        with suppress(FileNotFoundError, SafetensorError):  # not there, or damaged
+            found |= load_file(path)
+    missing = [name for name in names if name not in found]
+    new = averaged_outputs(model, inputs, missing) if missing else {}
+    for name, values in new.items() if is_writable(folder) else ():
+        with atomic(paths[name]) as part:
+            save_file({name: values}, part)
+    return found | new
 
 
 def averaged_outputs(model: nn.Module, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

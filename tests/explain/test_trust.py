@@ -90,7 +90,9 @@ def test_deletion_is_the_area_under_the_probability_as_pixels_go_in_the_maps_ord
         areas.append(np.trapezoid(curve, dx=1 / 16))
     measured = deletion_insertion(model.train(), x, maps)
     assert measured["deletion"]["map"] == pytest.approx(np.mean(areas), abs=1e-6) and model.training
-    assert removal_areas(model, x, maps)[0].tolist() == pytest.approx(areas, abs=1e-6)
+    both = removal_areas(model, x, maps)
+    assert both[0].tolist() == pytest.approx(areas, abs=1e-6)
+    assert torch.equal(removal_areas(model, x, maps, tests=["insertion"]), both[1:])
 
 
 def test_insertion_begins_with_a_blurred_picture_and_ends_with_the_picture():
@@ -101,8 +103,9 @@ def test_insertion_begins_with_a_blurred_picture_and_ends_with_the_picture():
 
     seen, x = [], torch.rand(1, 3, 64, 64)
     deletion_insertion(Probe(), x, torch.rand(1, 64, 64))
-    deleted, inserted = seen[1:18], seen[18:35]
+    deleted, inserted = [seen[0], *seen[1:17]], [*seen[17:33], seen[0]]  # the picture itself is scored once
     assert torch.equal(deleted[0], x) and deleted[-1].eq(0).all() and torch.equal(inserted[-1], x)
+    assert (deleted[8] == x).all(1).float().mean() == pytest.approx(0.5) and len(seen) == 3 * 32 + 3
     assert inserted[0].std() < 0.5 * x.std() and (inserted[0].mean() - x.mean()).abs() < 0.01
     assert (inserted[4] == x).all(1).float().mean() == pytest.approx(0.25)
 

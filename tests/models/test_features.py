@@ -87,6 +87,16 @@ def test_other_pictures_other_weights_and_other_layers_are_other_features(batche
     assert model.calls == 4 + 4 + 4  # the third asked for the same content as the second
 
 
+def test_of_several_layers_only_those_are_computed_that_are_not_kept_yet(batches, tmp_path):
+    model = nn.Sequential(Counting(), nn.ReLU(), nn.Flatten())
+    both, _ = features(model, batches, ["0", "1"], folder=tmp_path)
+    one, _ = features(model, batches, "1", folder=tmp_path)
+    assert model[0].calls == 4 and torch.equal(one, both["1"])
+    more, _ = features(model, batches, ["0", "2"], folder=tmp_path)
+    assert model[0].calls == 4 + 4 and torch.equal(more["0"], both["0"])
+    torch.testing.assert_close(more["2"].unflatten(1, (5, -1)).mean(2), both["1"])
+
+
 def test_a_damaged_file_is_computed_again_and_a_read_only_folder_is_left_alone(batches, tmp_path):
     first, _ = features(Counting(), batches, "conv", folder=tmp_path)
     for path in tmp_path.iterdir():
