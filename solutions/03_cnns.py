@@ -55,7 +55,7 @@ for data in (digits, unseen):
 
 # %%
 def train(model, data, epochs, seed=0):
-    model.to(device).train()
+    model.to(device, memory_format=torch.channels_last).train()  # quicker on a CPU
     batches = loader(data, 64, shuffle=True, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters())
     one_cycle = torch.optim.lr_scheduler.OneCycleLR

@@ -768,15 +768,13 @@ pd.DataFrame({"DigitNet": judged(results)}).T.round(4)
 # 150 pictures until it is right about all of them.
 
 # %% tags=["nbval-ignore-output"]
-from torch.utils.data import Subset
-
 from dl_course.evaluation import fit_temperature, temperature_scaled
 
 
 def overconfident(seed):
     """Return an MLP trained on 150 pictures."""
     set_seed(seed)
-    few = Subset(train, torch.randperm(len(train))[:150].tolist())
+    few = train.subset(torch.randperm(len(train))[:150])
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
     history = fit(model, few, few, epochs=60, peak=0.1, batch_size=50, seed=seed)
     print(f"seed {seed}: {history.last['train_accuracy']:.1%} of its 150 pictures")

@@ -872,14 +872,14 @@ def steps(batches, model, count=8):
 
 # %% [markdown]
 # The first step is always slow: memory is allocated, and algorithms are chosen. So we take one step before the profile
-# starts. We also profile three times and keep the fastest round, because other work on the machine can only add time.
+# starts. We also profile twice and keep the faster round, because other work on the machine can only add time.
 
 # %%
 from dl_course.data import loader
 from dl_course.experiments import build_model
 
-def profiled(batches, rounds=3):
-    """Return the operations of the fastest of some rounds."""
+def profiled(batches, rounds=2):
+    """Return the operations of the fastest round."""
     found = []
     for _ in range(rounds):
         set_seed(0)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
@@ -42,7 +43,7 @@ def build_model(config: ModelConfig, shape: Sequence[int], classes: int) -> nn.M
     model = partial(builder, **fitting)(num_classes=classes)
     if config.pretrained:
         _take_over(model, pretrained(config.name).state_dict())
-    return model
+    return model.to(memory_format=torch.channels_last)  # a CPU trains small CNNs in two thirds of the time
 
 
 def _take_over(model: nn.Module, theirs: dict[str, Tensor]) -> None:
