@@ -37,7 +37,10 @@ def occlusion(
     """Return what the score loses under squares of zeros, an eighth of the side wide. Zeiler, ECCV 2014."""
     depth = images.shape[1]
     side = max(2, min(images.shape[2:]) // 8)
-    squares = {"sliding_window_shapes": (depth, side, side), "strides": (depth, side // 2, side // 2)}
+    squares: dict[str, Any] = {
+        "sliding_window_shapes": (depth, side, side),
+        "strides": (depth, side // 2, side // 2),
+    }
     squares["perturbations_per_eval"] = max(1, 16 // max(1, len(images)))  # squares at once, of few pictures
     return _maps(attr.Occlusion, Tensor.mean, model, images, target, normalize, squares | options)
 

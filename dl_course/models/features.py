@@ -61,7 +61,7 @@ def _kept(
 ) -> dict[str, Tensor]:
     """Return what is kept of each layer, in a file of its own, and compute the rest in one pass."""
     paths = {name: folder / f"{_digest([content, name.encode()]).hex()}.safetensors" for name in names}
-    found = {}
+    found: dict[str, Tensor] = {}
     for path in paths.values():
         with suppress(FileNotFoundError, SafetensorError):  # not there, or damaged
             found |= load_file(path)
