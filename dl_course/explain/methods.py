@@ -37,11 +37,11 @@ def occlusion(
     """Return what the score loses under squares of zeros, an eighth of the side wide. Zeiler, ECCV 2014."""
     depth = images.shape[1]
     side = max(2, min(images.shape[2:]) // 8)
-    squares: dict[str, Any] = {
+    squares = {
         "sliding_window_shapes": (depth, side, side),
         "strides": (depth, side // 2, side // 2),
+        "perturbations_per_eval": max(1, 16 // max(1, len(images))),  # squares at once, of few pictures
     }
-    squares["perturbations_per_eval"] = max(1, 16 // max(1, len(images)))  # squares at once, of few pictures
     return _maps(attr.Occlusion, Tensor.mean, model, images, target, normalize, squares | options)
 
 
@@ -81,9 +81,7 @@ def _maps(
     return ready(over(attributions.detach(), 1), images, normalize, method.__name__)
 
 
-class _ReLUs(TorchDispatchMode):
-    """Counts the ReLUs that run, a module's or not. FlopCounterMode can as well, at ten times the cost."""
-
+class _ReLUs(TorchDispatchMode):  # FlopCounterMode can count them as well, at ten times the cost
     ran = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -93,12 +91,11 @@ class _ReLUs(TorchDispatchMode):
 
 def _refuse_functional_relu(model: nn.Module, images: Tensor) -> None:
     relus: list[bool] = []
-    counter = _ReLUs()
     seen = watching(model, lambda name, module, *call: relus.append(isinstance(module, nn.ReLU)))
-    with at_rest(model, images) as images, torch.no_grad(), counter, seen:
+    with at_rest(model, images) as images, torch.no_grad(), _ReLUs() as counter, seen:
         model(images)
-    known = sum(relus)
-    if not counter.ran == known > 0:
+    if not counter.ran == sum(relus) > 0:
         raise ValueError(
-            f"guided backprop needs nn.ReLU in place of F.relu; here {known} of {counter.ran} ReLUs are so"
+            "guided backprop needs nn.ReLU in place of F.relu; "
+            f"here {sum(relus)} of {counter.ran} ReLUs are so"
         )

@@ -77,23 +77,22 @@ def removal_areas(
     Differences between two maps of the same pictures are paired, so that their mean has a narrower interval.
     tests: name one alone, and the areas are (1, N), in half the time. KeyError for another name.
     """
-    height, width = maps.shape[1:]
+    side = min(maps.shape[1:])
     with at_rest(model, images) as images, torch.no_grad():
         whole = _scores(model, images)
         chosen = classes(target, whole)[:, None]
-        blurred = gaussian_blur(images, min(height, width) // 16 * 2 + 1, min(height, width) / 32)
         rank = maps.to(images.device).flatten(1).argsort(descending=True).argsort().view(maps.shape)
-        taken = [rank[:, None] < step / steps * height * width for step in range(1, steps)]
-        ends = {"deletion": (images, torch.zeros_like(images[:1])), "insertion": (blurred, images)}
-        mixed = (
-            x for old, new in map(ends.__getitem__, tests)
+        taken = [rank[:, None] < step / steps * maps[0].numel() for step in range(1, steps)]
+        ends = {
+            "deletion": (images, torch.zeros_like(images[:1])),
+            "insertion": (gaussian_blur(images, side // 16 * 2 + 1, side / 32), images),
+        }
+        curves = torch.stack([  # (tests · (steps + 1), N, 1); an end that all share is scored once
+            whole if x is images else _scores(model, x).expand_as(whole)
+            for old, new in map(ends.__getitem__, tests)
             for x in (old, *(new.where(share, old) for share in taken), new)
-        )  # fmt: skip
-        scores = torch.stack(  # (tests · (steps + 1), N, classes); an end that all share is scored once
-            [whole if x is images else _scores(model, x).expand_as(whole) for x in mixed]
-        ).softmax(2)
-    curves = scores.gather(2, chosen.expand(len(scores), -1, -1)).view(len(tests), steps + 1, -1)
-    return torch.trapezoid(curves.cpu(), dx=1 / steps, dim=1)
+        ]).softmax(2).take_along_dim(chosen[None], 2)  # fmt: skip
+    return torch.trapezoid(curves.cpu().view(len(tests), steps + 1, -1), dx=1 / steps, dim=1)
 
 
 def _scores(model: nn.Module, x: Tensor) -> Tensor:
@@ -125,8 +124,7 @@ def randomization_test(
             forgetful = copy.deepcopy(model)
             for place, name in enumerate(names):
                 _shuffle(forgetful.get_submodule(name), dice)
-                maps = method(forgetful, images, target=target, normalize=False)
-                run[place] = _alike(first, _ranks(maps))
+                run[place] = _alike(first, _ranks(method(forgetful, images, target=target, normalize=False)))
     rows = {name: mean_interval(values) for name, values in zip(names, found.T, strict=True)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["spearman", "low", "high"])
 
@@ -147,10 +145,10 @@ def _shuffle(module: nn.Module, dice: torch.Generator) -> None:
 
 
 def _ranks(maps: Tensor) -> np.ndarray:
-    ranks = rankdata(maps.flatten(1).cpu().numpy(), axis=1)
-    return ranks - ranks.mean(1, keepdims=True)  # of level maps nothing is left: their correlation is then 0
+    # Around their mean, so that nothing is left of level maps: their correlation is then 0.
+    return rankdata(maps.flatten(1).cpu().numpy(), axis=1) - (maps[0].numel() + 1) / 2
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> float:
-    lengths = np.sqrt((a * a).sum(1) * (b * b).sum(1))  # this way, maps that stay the same give exactly 1
-    return float(((a * b).sum(1) / lengths.clip(min=1e-12)).mean())
+    # Lengths like this, so that maps that stay the same give exactly 1.
+    return float(((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)).clip(min=1e-12)).mean())

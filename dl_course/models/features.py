@@ -39,16 +39,14 @@ def features(
     names = [layer] if isinstance(layer, str) else list(layer)
     for name in names:
         resolve(model, name)
-    where = Path(folder) if folder else data_root() / "features"
     network = _digest([repr(model).encode(), *map(_bytes, model.state_dict().values())])
     parts = []
     labels = []
     with evaluating(model), torch.no_grad():
         for pictures, answers in tqdm(loader, desc="features", leave=False, disable=not progress):
             inputs = pictures if prepare is None else prepare(pictures)
-            shape = f"{tuple(inputs.shape)} {inputs.dtype}"
-            content = [network, _bytes(inputs), shape.encode()]
-            parts.append(_kept(where, _digest(content), model, inputs, names))
+            content = [network, _bytes(inputs), f"{tuple(inputs.shape)} {inputs.dtype}".encode()]
+            parts.append(_kept(folder or data_root() / "features", content, model, inputs, names))
             labels.append(torch.as_tensor(answers))
     if not parts:
         raise ValueError("the loader gave no pictures")
@@ -57,19 +55,18 @@ def features(
 
 
 def _kept(
-    folder: Path, content: bytes, model: nn.Module, inputs: Tensor, names: Sequence[str]
+    folder: str | Path, content: list[bytes], model: nn.Module, inputs: Tensor, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Return what is kept of each layer, in a file of its own, and compute the rest in one pass."""
-    paths = {name: folder / f"{_digest([content, name.encode()]).hex()}.safetensors" for name in names}
+    paths = {name: Path(folder, f"{_digest([*content, name.encode()]).hex()}.safetensors") for name in names}
     found: dict[str, Tensor] = {}
     for path in paths.values():
         with suppress(FileNotFoundError, SafetensorError):  # not there, or damaged
             found |= load_file(path)
     missing = [name for name in names if name not in found]
     new = averaged_outputs(model, inputs, missing) if missing else {}
-    for name, values in new.items() if is_writable(folder) else ():
+    for name in new if is_writable(Path(folder)) else ():
         with atomic(paths[name]) as part:
-            save_file({name: values}, part)
+            save_file({name: new[name]}, part)
     return found | new
 
 
