@@ -1,8 +1,8 @@
 """The untrusted side: a zygote that has imported everything once, and forks a worker for each submission.
 
 `python -m dl_course.grading.worker` with a control socket. The zygote runs no learner's code: it forks on
-"s" (with the worker's end of a socket), ends the worker on "e" and says how it ended, and watches its memory
-and processes. The worker loads answers and calls them by their probes; it has neither checks nor seeds.
+"s" (with the worker's end of a socket), ends the worker on "e" and says how it ended, watches its memory
+and processes, and on "i" imports more. The worker loads answers and calls them by their probes; it has neither checks nor seeds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ from dl_course.grading.cells import Answers, NotThere, read_cells
 from dl_course.grading.channel import Lost, receive, send
 
 _NO_NAMESPACES = 77
-_USUAL = ("psutil", "IPython.core.inputtransformer2", "dl_course.exercises.answers", "dl_course.runtime")
+_USUAL = (
+    "psutil", "numpy.random", "IPython.core.inputtransformer2", "dl_course.exercises.answers",
+    "dl_course.runtime",
+)  # fmt: skip
+_OF_PICTURES = ("torchvision", "scipy.stats", "matplotlib.pyplot", "dl_course.data", "dl_course.clinic")
 _SILENT = ("asking", "checking", "progress_file")  # what a notebook calls there does nothing here
 
 
@@ -85,6 +89,9 @@ class Zygote:
             elif command == b"e":
                 self._end()
                 self._say(self.ended)
+            elif command == b"i":
+                _import_what_pictures_need()
+                self._say("")
             else:
                 return self._end()
 
@@ -210,6 +217,18 @@ def _import_all() -> None:
     for name in _SILENT:
         sys.modules[f"dl_course.exercises.{name}"] = MagicMock()
     gc.freeze()  # so that workers share these pages
+
+
+def _import_what_pictures_need() -> None:
+    """Import two seconds' worth of modules, and export a network, whose first time takes longest."""
+    from torch import nn
+
+    from dl_course.exercises.probes.tools import program
+
+    for name in _OF_PICTURES:
+        importlib.import_module(name)
+    program(nn.Flatten())
+    gc.freeze()
 
 
 def _answer_questions(judge: socket.socket) -> None:
