@@ -40,7 +40,7 @@ def solved() -> str:
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory):
+def graded(tmp_path_factory, close_cages):
     folder = tmp_path_factory.mktemp("class")
     submissions, out = folder / "in", folder / "out"
     submissions.mkdir()
@@ -59,6 +59,8 @@ def graded(tmp_path_factory):
     (submissions / "<script>alert(1)<x>\x1b[2J.ipynb").write_text(notebook(BEFORE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setattr(command, "_cages", {})  # one of its own, which is closed at its end as anybody's is
+        patch.setattr(command, "_close_cages", close_cages)
         patch.setattr(judge, "PATIENCE", 2.0)
         patch.setenv("A_SECRET", "SECRET")
         if not namespaces():

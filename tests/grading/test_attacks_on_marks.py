@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dl_course.grading import command, grade
+from dl_course.grading import grade
 from dl_course.grading.desk import Desk
 from tests.grading.attacks import notebook
 from tests.grading.attacks_on_marks import FORGERIES, MARKS, NEVER
@@ -22,26 +22,18 @@ GROUPS = [
 
 @pytest.fixture(scope="module")
 def marks(tmp_path_factory):
-    """The marks that the attacks on each chapter got; one zygote serves all chapters."""
+    """The marks that the attacks on each chapter got."""
     found = {}
-    with pytest.MonkeyPatch.context() as patch:
-        close = command._close_cages
-        patch.setattr(command, "_close_cages", lambda: None)
-        try:
-            for chapter, exercise, attacks in GROUPS:
-                folder = tmp_path_factory.mktemp(exercise)
-                (folder / "submissions").mkdir()
-                for name, source in attacks.items():
-                    (folder / "submissions" / f"{name}.ipynb").write_text(notebook(source), "utf-8")
-                alone = Desk(only=(exercise,))
-                grade(
-                    folder / "submissions", folder, chapter=chapter, seed="a secret", timeout=600, desk=alone
-                )
-                for name in attacks:
-                    result = json.loads((folder / "results" / f"{name}.json").read_text("utf-8"))
-                    found[name] = result["exercises"][exercise]
-        finally:
-            close()
+    for chapter, exercise, attacks in GROUPS:
+        folder = tmp_path_factory.mktemp(exercise)
+        (folder / "submissions").mkdir()
+        for name, source in attacks.items():
+            (folder / "submissions" / f"{name}.ipynb").write_text(notebook(source), "utf-8")
+        alone = Desk(only=(exercise,))
+        grade(folder / "submissions", folder, chapter=chapter, seed="a secret", timeout=600, desk=alone)
+        for name in attacks:
+            result = json.loads((folder / "results" / f"{name}.json").read_text("utf-8"))
+            found[name] = result["exercises"][exercise]
     return found
 
 

@@ -33,7 +33,7 @@ SEED = "a secret of this test"
 def grading(tmp_path_factory):
     """Return a function that grades a folder as `grade` does, and returns the results by student.
 
-    One zygote serves all calls; of a chapter, the exercises with one of the names are judged, or all.
+    Of a chapter, the exercises with one of the names are judged, or all.
     """
     every = command.chosen
 
@@ -42,7 +42,6 @@ def grading(tmp_path_factory):
             return [each for each in every(*settings) if not names or each.name in names]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(command, "_close_cages", lambda: None)
             patch.setattr(command, "chosen", chosen)
             patch.setattr(judge, "PATIENCE", 100.0)  # what is asked here is not how busy the machine is
             patch.setattr(judge, "_LOADING", 300.0)
@@ -50,8 +49,7 @@ def grading(tmp_path_factory):
         files = (folder.parent / "results").glob("*.json")
         return {each.stem: json.loads(each.read_text("utf-8")) for each in files}
 
-    yield graded
-    command._close_cages()
+    return graded
 
 
 @pytest.fixture(scope="module")

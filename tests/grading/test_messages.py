@@ -149,6 +149,9 @@ def babbling():
         isolation = "nothing"
         rng = random.Random(25)
 
+        def warm_up(self):
+            pass
+
         def worker(self):
             return Babbling(self.rng)
 
