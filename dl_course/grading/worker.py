@@ -1,8 +1,9 @@
 """The untrusted side: a zygote that has imported everything once, and forks a worker for each submission.
 
 `python -m dl_course.grading.worker` with a control socket. The zygote runs no learner's code: it forks on
-"s" (with the worker's end of a socket), ends the worker on "e" and says how it ended, watches its memory
-and processes, and on "i" imports more. The worker loads answers and calls them by their probes; it has neither checks nor seeds.
+"s" (with the worker's end of a socket), ends the worker on "e" and says how it ended, imports more on "i",
+and watches the worker's memory and processes. The worker loads answers and calls them by their probes; it
+has neither checks nor seeds.
 """
 
 from __future__ import annotations
