@@ -62,9 +62,9 @@ def of_a_chapter(path):  # its probes, checks and questions: lessons, written as
     return re.fullmatch(r"exercises/(probes|checks|questions)/ch\w+\.py", short(path))
 
 
-def test_the_package_but_for_the_chapters_own_checks_has_at_most_15470_statements():
-    """14,000, and later 500 for a second language, 800 for desk and judge, 150 for the check-up."""
-    assert statements(path for path in FILES if not of_a_chapter(path)) <= 15_470
+def test_the_package_but_for_the_chapters_own_checks_has_at_most_15490_statements():
+    """14,000; later 500 for a second language, 800 for the judge, 150 for the check-up, 20 to be warm."""
+    assert statements(path for path in FILES if not of_a_chapter(path)) <= 15_490
 
 
 def test_what_is_assigned_together_is_one_thing_such_as_a_pair_and_seldom():

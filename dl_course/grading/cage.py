@@ -55,14 +55,11 @@ class Cage:
             )  # fmt: skip
         theirs.close()
         self.isolation = self._heard()
-        self.warm = False
 
     def warm_up(self) -> None:
-        """Import once, for all workers to come, what networks for pictures need; no worker may be there."""
-        if not self.warm:
-            self.warm = True
-            self.control.sendall(b"i")
-            self._heard()
+        """Import, once for all workers to come, what networks for pictures need; no worker may be there."""
+        self.control.sendall(b"i")
+        self._heard()
 
     def worker(self) -> Worker:
         """Return a fresh worker; the one before must have ended."""

@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -91,7 +92,8 @@ class Zygote:
                 self._end()
                 self._say(self.ended)
             elif command == b"i":
-                _import_what_pictures_need()
+                _import_all(_OF_PICTURES)
+                _export_once()
                 self._say("")
             else:
                 return self._end()
@@ -207,29 +209,25 @@ def _how(over: Any) -> str:
     return f"it was ended by {signal.Signals(over.si_status).name}"
 
 
-def _import_all() -> None:
+def _import_all(names: Iterable[str] = _USUAL) -> None:
     """Import what answers may need, once for all workers."""
     from dl_course.exercises.probes import find_probe
 
     with contextlib.suppress(KeyError):
         find_probe("")
-    for name in _USUAL:
+    for name in names:
         importlib.import_module(name)
     for name in _SILENT:
         sys.modules[f"dl_course.exercises.{name}"] = MagicMock()
     gc.freeze()  # so that workers share these pages
 
 
-def _import_what_pictures_need() -> None:
-    """Import two seconds' worth of modules, and export a network, whose first time takes longest."""
-    from torch import nn
+def _export_once() -> None:
+    from torch import nn  # after the namespaces are entered
 
     from dl_course.exercises.probes.tools import program
 
-    for name in _OF_PICTURES:
-        importlib.import_module(name)
-    program(nn.Flatten())
-    gc.freeze()
+    program(nn.Flatten())  # the first time takes longest
 
 
 def _answer_questions(judge: socket.socket) -> None:
