@@ -1,6 +1,6 @@
 """kill -9 at random moments of a training: each leaves a checkpoint that resumes to the same end, to the bit.
 
-    python benchmarks/kills.py [kills, by default 50]
+    python benchmarks/kills.py [kills, by default 50] [epochs of a training, by default 30]
 
 One process imports torch and starts the trainings as processes of their own. Exits 1 where a training cannot
 be resumed, or ends with another state than the one that nobody killed.
@@ -21,7 +21,7 @@ from dl_course import data
 from dl_course.runtime import set_seed
 from dl_course.training import EarlyStopping, Trainer, load, save, schedules
 
-EPOCHS = 30
+EPOCHS = int(sys.argv[2]) if len(sys.argv) > 2 else 30
 
 
 def train(folder: Path) -> None:

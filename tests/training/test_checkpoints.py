@@ -242,7 +242,7 @@ def test_weights_of_a_checkpoint_load_into_a_plain_model(tmp_path):
 def test_a_run_killed_at_any_of_five_moments_resumes_to_the_same_end():
     kills = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
     done = subprocess.run(
-        [sys.executable, kills, "5"], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, kills, "5", "10"], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0 and "5 of 5 resumed" in done.stdout, done.stdout + done.stderr
 
