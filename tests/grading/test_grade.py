@@ -92,6 +92,11 @@ def test_an_answer_is_found_by_its_name_in_any_notebook(hand_in, text):
     assert hand_in(alice=text).loc["alice", "relu"] == 1
 
 
+def test_who_asks_for_the_users_name_is_given_one(hand_in):
+    asks = [IMPORT, "import getpass\nSIZE = len(getpass.getuser())", RELU.replace("0)", "0 * SIZE)")]
+    assert hand_in(alice=asks).loc["alice", "relu"] == 1
+
+
 def test_where_the_definition_alone_does_not_load_all_cells_are_run_and_failing_ones_skipped(hand_in):
     clever = "globals()['helper'] = lambda x: np.maximum(x, 0)"
     cells = [IMPORT, clever, "raise ValueError('mine')", "relu = helper"]
