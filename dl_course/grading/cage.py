@@ -146,6 +146,6 @@ def _environment(course: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "DL_COURSE_DATA") if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     fixed = {"PYTHONPATH": str(course), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    fixed["LOGNAME"] = "student"  # who has no entry in the cage: Python 3.13 with torch 2.9 would fail on that
+    fixed["LOGNAME"] = "student"  # there is no user database in the cage; torch 2.9 fails without a name
     fixed |= {"HOME": "/tmp", "TMPDIR": "/tmp", "MPLBACKEND": "Agg", "DL_COURSE_OFFLINE": "1"}
     return kept | threads | fixed
