@@ -17,7 +17,7 @@ def clip_by_global_norm(parameters: Tensor | Iterable[Tensor], max_norm: float) 
         raise ValueError(f"max_norm must be above 0; given: {max_norm}")
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     moved = [p for p in parameters if p.grad is not None]
-    gradients = [p.grad for p in moved if p.grad is not None]
+    gradients = [g.coalesce().values() if g.is_sparse else g for p in moved if (g := p.grad) is not None]
     # Squares of float16 overflow beyond 256.
     gradients = [g.float() if g.dtype is torch.float16 else g for g in gradients]
     norm = get_total_norm(gradients)
