@@ -21,6 +21,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -92,8 +93,7 @@ class Zygote:
                 self._end()
                 self._say(self.ended)
             elif command == b"i":
-                _import_all(_OF_PICTURES)
-                _export_once()
+                _warm_up()
                 self._say("")
             else:
                 return self._end()
@@ -222,11 +222,13 @@ def _import_all(names: Iterable[str] = _USUAL) -> None:
     gc.freeze()  # so that workers share these pages
 
 
-def _export_once() -> None:
+@cache
+def _warm_up() -> None:
     from torch import nn  # after the namespaces are entered
 
     from dl_course.exercises.probes.tools import program
 
+    _import_all(_OF_PICTURES)
     program(nn.Flatten())  # the first time takes longest
 
 

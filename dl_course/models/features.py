@@ -45,7 +45,7 @@ def features(
     with evaluating(model), torch.no_grad():
         for pictures, answers in tqdm(loader, desc="features", leave=False, disable=not progress):
             inputs = pictures if prepare is None else prepare(pictures)
-            content = [network, _bytes(inputs), f"{tuple(inputs.shape)} {inputs.dtype}".encode()]
+            content = _digest([network, _bytes(inputs), f"{tuple(inputs.shape)} {inputs.dtype}".encode()])
             parts.append(_kept(folder or data_root() / "features", content, model, inputs, names))
             labels.append(torch.as_tensor(answers))
     if not parts:
@@ -55,9 +55,9 @@ def features(
 
 
 def _kept(
-    folder: str | Path, content: list[bytes], model: nn.Module, inputs: Tensor, names: Sequence[str]
+    folder: str | Path, content: bytes, model: nn.Module, inputs: Tensor, names: Sequence[str]
 ) -> dict[str, Tensor]:
-    paths = {name: Path(folder, f"{_digest([*content, name.encode()]).hex()}.safetensors") for name in names}
+    paths = {name: Path(folder, f"{_digest([content, name.encode()]).hex()}.safetensors") for name in names}
     found: dict[str, Tensor] = {}
     for path in paths.values():
         with suppress(FileNotFoundError, SafetensorError):  # not there, or damaged

@@ -49,9 +49,9 @@ def too_high(e: Evidence) -> Found:
     if early and max(losses) < top:
         raise Skip("needs more steps than there is time for")
     text = f"in {len(losses)} steps from {before:.3g} to {after:.3g}, weights moved {moved:.2g} of their size"
+    limit = min(before, after) if fine else before
     for rate in (0.1, 0.01, 1e-4):
         run = e.trial(rate)
-        limit = min(before, after) if fine else before
         if run[2] < limit and not (mean(run[0]) > 0.75 * mean(losses) and run[2] > 0.75 * after):
             return f"{text}, at most {max(losses):.3g}; a lower rate leads to {run[2]:.3g}"
     return None
