@@ -20,10 +20,11 @@ PART_S = 20 * 60  # no part waits for ever, whatever hangs in it
 PYTEST = (BIN / "python", "-m", "pytest", "-q", "--durations=5")
 # The rooms that learners read, for a lane each.
 LEARNERS_ROOMS = (
-    ("diagnostics", "explain", "plots", "data", "scratch"),
-    ("training", "models", "evaluation"),
+    ("diagnostics", "explain", "data", "scratch"),
+    ("training", "models", "evaluation", "plots"),
 )
-# Every process pays for importing torch, so there are few; three, so that both lanes have work to the end.
+# Every process pays for what it imports, so there are few; but enough that both lanes have work to the end.
+SHARES = 3  # of the chapters
 WORK = ("authoring", "browser", "clinic", "deploy", "experiments")
 JUDGE = "grading"
 
@@ -62,7 +63,7 @@ def main() -> int:
     parser.add_argument("--pytest", default="", help="further options for pytest, in one word")
     given = parser.parse_args()
     began = time.perf_counter()
-    # Two lanes side by side, a thread each, are sooner done than one with two threads.
+    # Two lanes side by side, a thread each, are sooner done than one with two threads, or than three.
     with ThreadPoolExecutor(2) as lanes:
         rows = list(lanes.map(run, parts(given)))
     total = time.perf_counter() - began
@@ -101,8 +102,9 @@ def parts(given: argparse.Namespace) -> list[Part]:
         every.insert(0, tests("tests of the judge", [folder / JUDGE], options))
     if given.oldest:
         return every
-    notebooks = [notebook(path, options) for path in sorted((ROOT / "chapters").glob("*.ipynb"))]
-    return [*every, *notebooks, TYPES, *LINT]
+    chapters = sorted((ROOT / "chapters").glob("*.ipynb"))
+    shares = [chapters[first::SHARES] for first in range(SHARES)]
+    return [*every, *(notebooks(share, options) for share in shares), TYPES, *LINT]
 
 
 def tests(name: str, paths: list[object], options: tuple[str, ...]) -> Part:
@@ -110,9 +112,10 @@ def tests(name: str, paths: list[object], options: tuple[str, ...]) -> Part:
     return Part(name, (*PYTEST, *paths, *options))
 
 
-def notebook(path: Path, options: tuple[str, ...]) -> Part:
-    """Return the part that runs a chapter and compares its outputs."""
-    return Part(f"chapter {path.stem}", (*PYTEST, "--nbval", path, *options))
+def notebooks(paths: list[Path], options: tuple[str, ...]) -> Part:
+    """Return the part that runs chapters, each in a kernel of its own, and compares their outputs."""
+    names = [path.stem.split("_")[0] for path in paths]
+    return Part(f"chapters {' '.join(names)}", (*PYTEST, "--nbval", *paths, *options))
 
 
 def environment() -> dict[str, str]:
