@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from joblib import cpu_count
+
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parent.parent
 BUDGET_S = 25 * 60  # on 2 slow cores, for the complete course
@@ -23,8 +25,11 @@ LEARNERS_ROOMS = (
     ("diagnostics", "explain", "data", "scratch"),
     ("training", "models", "evaluation", "plots"),
 )
-# Every process pays for what it imports, so there are few; but enough that both lanes have work to the end.
+# Every process pays for what it imports, so there are few; but enough that all lanes have work to the end.
 SHARES = 3  # of the chapters
+# A lane for each core that may be used, in a container too; two at least, since parts wait for kernels and
+# servers, and no more than memory suffices for.
+LANES = min(max(cpu_count(), 2), 6)
 WORK = ("authoring", "browser", "clinic", "deploy", "experiments")
 JUDGE = "grading"
 
@@ -63,8 +68,8 @@ def main() -> int:
     parser.add_argument("--pytest", default="", help="further options for pytest, in one word")
     given = parser.parse_args()
     began = time.perf_counter()
-    # Two lanes side by side, a thread each, are sooner done than one with two threads, or than three.
-    with ThreadPoolExecutor(2) as lanes:
+    # Lanes side by side, a thread each, are sooner done than one with several threads.
+    with ThreadPoolExecutor(LANES) as lanes:
         rows = list(lanes.map(run, parts(given)))
     total = time.perf_counter() - began
     failed = [row.name for row in rows if row.status]
@@ -95,9 +100,14 @@ def parts(given: argparse.Namespace) -> list[Part]:
         out |= {"browser", "book"}
     if given.portable:
         out |= {JUDGE}
-    work = [folder / room for room in WORK if room not in out]
-    aside = [f"--ignore={folder / room}" for room in {*WORK, JUDGE, *out}]
-    every = [tests("tests", [folder, *aside], options), tests("tests of work", work, options)]
+    learners = [room for lane in LEARNERS_ROOMS for room in lane]
+    work = [room for room in WORK if room not in out]
+    aside = [f"--ignore={folder / room}" for room in {*learners, *WORK, JUDGE, *out}]
+    every = [
+        tests("tests of learners' rooms", [folder / room for room in learners], options),
+        tests("tests of work", [folder / room for room in work], options),
+        tests("other tests", [folder, *aside], options),
+    ]
     if JUDGE not in out:
         every.insert(0, tests("tests of the judge", [folder / JUDGE], options))
     if given.oldest:
