@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
+import sysconfig
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from joblib import cpu_count
 
-BIN = Path(sys.executable).parent
+SCRIPTS = Path(sysconfig.get_path("scripts"))  # not always where Python itself lies, as on Windows
 ROOT = Path(__file__).resolve().parent.parent
 BUDGET_S = 25 * 60  # on 2 slow cores, for the complete course
 PART_S = 20 * 60  # no part waits for ever, whatever hangs in it
 
-PYTEST = (BIN / "python", "-m", "pytest", "-q", "--durations=5")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--durations=5")
 # The rooms that learners read, for a lane each.
 LEARNERS_ROOMS = (
     ("diagnostics", "explain", "data", "scratch"),
@@ -52,11 +52,11 @@ class Ran:
 
 
 LINT = (
-    Part("ruff", (BIN / "ruff", "check", ".")),
-    Part("format", (BIN / "ruff", "format", "--check", ".")),
-    Part("floors", (BIN / "lint-imports",)),
+    Part("ruff", (SCRIPTS / "ruff", "check", ".")),
+    Part("format", (SCRIPTS / "ruff", "format", "--check", ".")),
+    Part("floors", (SCRIPTS / "lint-imports",)),
 )
-TYPES = Part("types", (BIN / "mypy",))
+TYPES = Part("types", (SCRIPTS / "mypy",))
 
 
 def main() -> int:
@@ -77,8 +77,8 @@ def main() -> int:
     print(f"\n{'part':<28} seconds")
     for row in sorted(rows, key=lambda row: -row.seconds):
         print(f"{row.name:<28} {row.seconds:7.1f}  {'ok' if row.status == 0 else f'FAILED ({row.status})'}")
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = used.ru_utime + used.ru_stime
+    used = os.times()
+    cpu = used.children_user + used.children_system  # 0 on Windows, which doesn't count them
     verdict = f"FAILED: {', '.join(failed)}" if failed else "ok"
     if late:
         verdict = f"over the budget of {BUDGET_S} s"

@@ -68,6 +68,12 @@ def test_every_command_that_is_called_exists():
     assert [name for name in files if not (ROOT / name).is_file()] == []
 
 
+def test_where_there_is_no_make_the_same_is_installed():
+    made = re.search(r"^COURSE_AND_TOOLS := (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1]
+    called = "\n".join(line for _, line in commands())
+    assert re.findall(r'pip install .* -e "(.*?)"', called) == [made]
+
+
 def test_options_of_the_tests_command_are_known_to_it():
     known = subprocess.run(
         [sys.executable, "tests/run_all.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True

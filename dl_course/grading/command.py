@@ -24,7 +24,7 @@ from dl_course.exercises.judging import Exercise
 from dl_course.grading import lms, sandbox
 from dl_course.grading import results as store
 from dl_course.grading.analytics import first_passes
-from dl_course.grading.cage import Cage
+from dl_course.grading.cage import Cage, Unenclosed
 from dl_course.grading.desk import (
     Desk,
     hand_back,
@@ -241,10 +241,6 @@ def _judged(
 
 def _noted(result: store.Result, note: str) -> store.Result:
     return result | {"note": "; ".join(each for each in (result["note"], note) if each)}
-
-
-class Unenclosed(OSError):
-    """Students' code can't be kept apart here as it must be: no reason to judge anybody."""
 
 
 def _enclosed(cage: Cage, required: bool) -> Cage:

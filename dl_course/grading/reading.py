@@ -7,11 +7,11 @@ with little memory: so no student's file can end the reading of the others.
 from __future__ import annotations
 
 import json
-import select
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from threading import Timer
 
 import nbformat
 from tqdm.auto import tqdm
@@ -59,8 +59,10 @@ class _Reader:
         """Return the answers in a notebook; ValueError where it is none, OSError where it can't be read."""
         self.process.stdin.write(json.dumps(text).encode() + b"\n")
         self.process.stdin.flush()
-        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
-        line = self.process.stdout.readline() if ready else b""
+        late = Timer(seconds, self.process.kill)  # works on Windows too, where pipes can't be waited for
+        late.start()
+        line = self.process.stdout.readline()
+        late.cancel()
         if not line:
             self.end()
             raise OSError(f"not read: it takes more than {seconds:g} s, or more memory than a notebook may")

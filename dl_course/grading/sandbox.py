@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterable
@@ -184,6 +183,8 @@ def adopt_orphans() -> None:
 
 
 def _limit(own_user: bool, memory: int) -> None:
+    import resource  # not on Windows, where the cage says what to use
+
     limits = {"CORE": 0, "FSIZE": FILE_BYTES, "NOFILE": OPEN_FILES}
     if own_user:  # else it would count the teacher's own processes
         limits["NPROC"] = PROCESSES

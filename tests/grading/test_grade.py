@@ -374,6 +374,14 @@ def test_what_isolates_the_submissions_is_said_before_any_is_run(monkeypatch, ca
     assert caplog.messages == ["Submissions run in: a user of its own"]
 
 
+def test_where_no_process_can_fork_nobody_is_marked_and_what_to_use_is_said(hand_in, monkeypatch):
+    monkeypatch.setattr(command, "_cages", {})
+    monkeypatch.setattr(command, "_cage", CAGE_OF_A_RUN)
+    monkeypatch.delattr(os, "fork")  # as on Windows
+    with pytest.raises(OSError, match="use Linux, macOS or WSL"):
+        hand_in(alice=[IMPORT, RELU])
+
+
 def test_students_code_never_runs_as_root_unenclosed(hand_in, monkeypatch):
     class Bare:
         isolation = "a process group of its own"
