@@ -92,15 +92,15 @@ def request(body: bytes, kind: str = "image/png") -> bytes:
     return head.encode() + body
 
 
-async def client(port: int, message: bytes, until: float, seen: list[tuple[str, float]]) -> None:
-    """Ask again and again, until the time or until nobody listens; note status and seconds of each answer."""
-    while time.perf_counter() < until:
+async def client(port: int, message: bytes, until: float, least: int, seen: list[tuple[str, float]]) -> None:
+    """Ask again and again, until the time and the number, or until nobody listens; note how and when."""
+    while time.perf_counter() < until or len(seen) < least:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
             return
         closing = False
-        while not closing and time.perf_counter() < until:
+        while not closing and (time.perf_counter() < until or len(seen) < least):
             start = time.perf_counter()
             try:
                 writer.write(message)
@@ -114,18 +114,26 @@ async def client(port: int, message: bytes, until: float, seen: list[tuple[str, 
         writer.close()
 
 
-def load(port: int, message: bytes, seconds: float, stop: int = 0) -> list[tuple[str, float]]:
-    """Return status and seconds of every request of 32 clients; stop: a process that gets SIGTERM halfway."""
+def load(port: int, message: bytes, seconds: float, stop: int = 0, least: int = 0) -> list[tuple[str, float]]:
+    """Return status and seconds of every request of 32 clients; stop: a process that gets SIGTERM halfway.
 
-    async def all_of_them() -> list[tuple[str, float]]:
-        seen: list[tuple[str, float]] = []
+    least: so many requests, however long they take; a machine may stand still for seconds.
+    """
+    seen: list[tuple[str, float]] = []
+
+    async def halfway() -> None:
+        await asyncio.sleep(seconds / 2)
+        while len(seen) < least / 2:
+            await asyncio.sleep(0.01)
+        os.kill(stop, signal.SIGTERM)
+
+    async def all_of_them() -> None:
         until = time.perf_counter() + seconds
-        if stop:
-            asyncio.get_running_loop().call_later(seconds / 2, os.kill, stop, signal.SIGTERM)
-        await asyncio.gather(*(client(port, message, until, seen) for _ in range(CLIENTS)))
-        return seen
+        clients = [client(port, message, until, least, seen) for _ in range(CLIENTS)]
+        await asyncio.gather(*clients, *([halfway()] if stop else []))
 
-    return asyncio.run(all_of_them())
+    asyncio.run(all_of_them())
+    return seen
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

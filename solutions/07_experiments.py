@@ -23,6 +23,7 @@
 
 # %%
 import copy
+import os
 import subprocess
 import sys
 import tempfile
@@ -808,7 +809,8 @@ save_config(changed(config, {"name": "two"}), folder / "two.yaml")
 launch = "torch.distributed.run", "--standalone", "--nproc-per-node=2"
 options = "--config", f"{folder}/two.yaml", "--runs", f"{folder}/parallel"
 command = sys.executable, "-m", *launch, "-m", "dl_course.experiments.train", *options
-done = subprocess.run(command, capture_output=True, text=True)
+environment = os.environ | {"USE_LIBUV": "0"}  # torch for Windows has no libuv
+done = subprocess.run(command, env=environment, capture_output=True, text=True)
 print((done.stdout + done.stderr).splitlines()[-1])
 
 # %% [markdown]
@@ -848,8 +850,6 @@ print("the same weights, to 1e-5:", farthest < 1e-5)
 # look: which part is the longest?
 
 # %%
-import os
-
 from torch.profiler import ProfilerActivity, profile, record_function
 
 os.environ["KINETO_LOG_LEVEL"] = "99"  # or the profiler prints messages

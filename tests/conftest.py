@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
@@ -14,6 +15,12 @@ settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile("same")
 # `make test &` comes with SIGINT ignored; the tests of the Stop button would then wait for ever
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip on Windows what asks for something else."""
+    if sys.platform == "win32" and item.get_closest_marker("posix"):
+        pytest.skip("needs fork, signals for another process, or programs that are scripts")
 
 
 @pytest.fixture

@@ -132,6 +132,7 @@ def test_without_a_driver_the_cpu_is_used_and_nothing_is_to_be_done(monkeypatch,
     assert found.found == "no NVIDIA driver; torch is built without CUDA: the CPU is used"
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("built_for", "said"), [(None, "torch is built without CUDA"), ("12.6", "torch is built for CUDA 12.6")]
 )
@@ -142,12 +143,14 @@ def test_a_driver_that_torch_cannot_use_is_named_with_the_fix(monkeypatch, tmp_p
     assert found.status == "note" and "choosing a CUDA build" in found.fix
 
 
+@pytest.mark.posix
 def test_a_driver_in_use_is_fine(monkeypatch, tmp_path):
     nvidia_smi(tmp_path, monkeypatch, "echo 550.54.14")
     found = module._driver("12.6", in_use=True)
     assert (found.status, found.fix) == ("ok", "")
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     "script", ["echo NVIDIA-SMI has failed because it could not; exit 9", "exec /nowhere"]
 )
@@ -156,6 +159,7 @@ def test_a_driver_that_does_not_answer_is_said_to(monkeypatch, tmp_path, script)
     assert module._driver("12.6", in_use=False).found.startswith("driver not answering, but")
 
 
+@pytest.mark.posix
 def test_a_driver_that_hangs_does_not_stop_the_doctor(monkeypatch, tmp_path):
     nvidia_smi(tmp_path, monkeypatch, "")
 

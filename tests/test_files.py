@@ -169,7 +169,8 @@ def test_two_that_want_the_same_file_download_it_once(server, tmp_path):
 
 def test_offline_and_read_only_folders_are_left_alone(server, tmp_path, monkeypatch):
     path = tmp_path / "closed" / "file.bin"
-    path.parent.mkdir(mode=0o555)
+    path.parent.mkdir()
+    path.parent.chmod(0o555)  # Windows ignores the mode of mkdir
     with pytest.raises(DataUnavailable, match="read-only"):
         fetch(path, [server.url("good")], CHECKSUM)
     monkeypatch.setenv("DL_COURSE_OFFLINE", "1")
@@ -223,7 +224,8 @@ def test_the_data_root_is_the_variable_else_the_repositorys_folder_else_the_cach
 
 
 def test_a_folder_yet_to_be_made_is_writable_where_its_parent_is(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed").chmod(0o555)
     assert is_writable(tmp_path / "a" / "b") and not is_writable(tmp_path / "closed" / "b")
 
 

@@ -29,7 +29,10 @@ pytestmark = pytest.mark.timeout(2 * LIMIT)  # two processes import torch on a b
 def torchrun(*command):
     """Begin two processes, by loopback alone; leave none of them behind."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    # torch for Windows lacks libuv, for which torchrun asks all the same (pytorch issue 148283)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "USE_LIBUV": str(int(sys.platform != "win32"))}
+    if loopback := {"linux": "lo", "darwin": "lo0"}.get(sys.platform):
+        environment["GLOO_SOCKET_IFNAME"] = loopback
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen([*launch, *map(str, command)], env=environment, cwd=ROOT, **pipes) as process:
         try:

@@ -237,7 +237,7 @@ def test_weights_of_a_checkpoint_load_into_a_plain_model(tmp_path):
     assert same(model.state_dict(), run.model.state_dict())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the program that kills forks")
+@pytest.mark.posix
 @pytest.mark.timeout(300)
 def test_a_run_killed_at_any_of_five_moments_resumes_to_the_same_end():
     kills = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"

@@ -3,7 +3,6 @@
 import gc
 import logging
 import signal
-import sys
 import time
 import weakref
 
@@ -188,7 +187,7 @@ class PressedForAll:
             signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there the button reaches no other process")
+@pytest.mark.posix
 @pytest.mark.parametrize("kind", ["torch's", "persistent", "ours"])
 def test_the_stop_button_leaves_workers_alone(tmp_path, kind):
     make = {
