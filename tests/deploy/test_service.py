@@ -223,7 +223,7 @@ def test_who_comes_when_all_places_are_taken_is_told_when_to_come_again(network,
 
 
 def test_when_it_stops_the_accepted_are_answered_and_told_that_it_closes(network, gate, monkeypatch):
-    monkeypatch.setattr("dl_course.deploy.service.DRAIN_S", 3)
+    monkeypatch.setattr("dl_course.deploy.service.DRAIN_S", 5)
     answers, farewell = [], []
 
     def hold(kept):

@@ -52,17 +52,17 @@ def test_limits_one_after_another_work_again_and_again(limit):
 def test_an_alarm_that_another_had_set_rings_in_its_own_time():
     rung = []
     before = signal.signal(signal.SIGALRM, lambda *_: rung.append(time.monotonic()))
-    others = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    others = signal.setitimer(signal.ITIMER_REAL, 2)  # a machine may stand still for a second
     began = time.monotonic()
     try:
         with pytest.raises(TimeUp), _alarm(0.1):
             time.sleep(1)
-        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.2
-        time.sleep(0.4)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 1.9
+        time.sleep(2.1)
     finally:
         signal.setitimer(signal.ITIMER_REAL, *others)
         signal.signal(signal.SIGALRM, before)
-    assert rung and rung[0] - began >= 0.29
+    assert rung and rung[0] - began >= 1.99
 
 
 @pytest.fixture
