@@ -142,12 +142,12 @@ def test_the_pages_ask_nothing_from_other_places_and_the_browser_would_not_let_t
 
 
 def test_a_body_that_comes_too_slowly_is_refused(network):
-    with serving(network, limits=Limits(seconds=0.3)) as address:
+    with serving(network, limits=Limits(seconds=3)) as address:
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slowly:
             slowly.sendall(bench.request(bench.png())[:-10])
             answer = b"".join(iter(lambda: slowly.recv(4096), b""))
-        assert answer.startswith(b"HTTP/1.1 408") and b"the body took longer than 0.3 s" in answer
+        assert answer.startswith(b"HTTP/1.1 408") and b"the body took longer than 3 s" in answer
         assert ask(address, bench.png())[0].status == 200
 
 
@@ -168,7 +168,7 @@ def test_a_connection_that_never_finishes_a_request_is_closed(network, sent):
 
 
 def test_a_head_that_trickles_after_an_answer_is_not_waited_for(network):
-    with serving(network, limits=Limits(seconds=0.5)) as address, connected(address) as connection:
+    with serving(network, limits=Limits(seconds=3)) as address, connected(address) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /hea")
         answer = b""
         while more := connection.recv(1000):
