@@ -25,7 +25,7 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,15 +92,15 @@ def request(body: bytes, kind: str = "image/png") -> bytes:
     return head.encode() + body
 
 
-async def client(port: int, message: bytes, until: float, least: int, seen: list[tuple[str, float]]) -> None:
-    """Ask again and again, until the time and the number, or until nobody listens; note how and when."""
-    while time.perf_counter() < until or len(seen) < least:
+async def client(port: int, message: bytes, more: Callable[[], bool], seen: list[tuple[str, float]]) -> None:
+    """Ask again while there is to be more, until nobody listens; note status and seconds of each answer."""
+    while more():
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
             return
         closing = False
-        while not closing and (time.perf_counter() < until or len(seen) < least):
+        while not closing and more():
             start = time.perf_counter()
             try:
                 writer.write(message)
@@ -127,11 +127,14 @@ def load(port: int, message: bytes, seconds: float, stop: int = 0, least: int = 
             await asyncio.sleep(0.01)
         os.kill(stop, signal.SIGTERM)
 
+    def more() -> bool:
+        return time.perf_counter() < until or len(seen) < least
+
     async def all_of_them() -> None:
-        until = time.perf_counter() + seconds
-        clients = [client(port, message, until, least, seen) for _ in range(CLIENTS)]
+        clients = [client(port, message, more, seen) for _ in range(CLIENTS)]
         await asyncio.gather(*clients, *([halfway()] if stop else []))
 
+    until = time.perf_counter() + seconds
     asyncio.run(all_of_them())
     return seen
 
